@@ -20,6 +20,8 @@ const (
 	HeaderDetail         = "Meetwire-Detail"          // of a reject: what is wrong with it
 	HeaderSubject        = "Meetwire-Subject"         // of a reject: the subject it was published to
 	HeaderDeadAt         = "Meetwire-Dead-At"         // RFC 3339; when it became a dead letter
+	HeaderParked         = "Meetwire-Parked"          // of a timer: its webhook is paused, resuming makes it due
+	HeaderLane           = "Meetwire-Lane"            // of a parked timer
 )
 
 // Headers that carry a W3C trace context from the publisher to the receiver.

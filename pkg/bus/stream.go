@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -172,4 +174,35 @@ func (c Config) EventIndexConsumer() jetstream.ConsumerConfig {
 // RecorderConsumer is the durable that writes records to Postgres.
 func (c Config) RecorderConsumer() jetstream.ConsumerConfig {
 	return c.consumer(DurableRecorder, "records.>")
+}
+
+// Validate reports everything that is wrong.
+func (c Config) Validate() error {
+	var all []error
+	if c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5 {
+		all = append(all, errors.New("replicas (MEETWIRE_STREAM_REPLICAS): must be 1, 3 or 5"))
+	}
+	for _, age := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"events-max-age (MEETWIRE_EVENTS_MAX_AGE)", c.EventsMaxAge},
+		{"dead-letters-max-age (MEETWIRE_DEADLETTERS_MAX_AGE)", c.DeadLettersMaxAge},
+		{"records-max-age (MEETWIRE_RECORDS_MAX_AGE)", c.RecordsMaxAge},
+		{"rejects-max-age (MEETWIRE_REJECTS_MAX_AGE)", c.RejectsMaxAge},
+	} {
+		if age.value < time.Hour {
+			all = append(all, fmt.Errorf("%s: must be at least 1h", age.name))
+		}
+	}
+	if c.DeliveriesMaxBytes < 64<<20 {
+		all = append(all, errors.New("deliveries-max-bytes (MEETWIRE_DELIVERIES_MAX_BYTES): must be at least 67108864 (64 MiB)"))
+	}
+	if c.AckWait < time.Second || c.AckWait > 10*time.Minute {
+		all = append(all, errors.New("ack-wait (MEETWIRE_ACK_WAIT): must be from 1s to 10m"))
+	}
+	if c.MaxAckPending < 1000 {
+		all = append(all, errors.New("max-ack-pending (MEETWIRE_MAX_ACK_PENDING): must be at least 1000"))
+	}
+	return errors.Join(all...)
 }

@@ -1,0 +1,115 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/secret"
+)
+
+// NATSConfig says how to reach NATS.
+type NATSConfig struct {
+	NATSURL       secret.String `help:"URLs of NATS servers, separated by commas; they may contain a user and a password." default:"nats://127.0.0.1:4222" env:"MEETWIRE_NATS_URL"`
+	NATSCredsFile string        `help:"File with NATS user credentials (JWT and seed)." env:"MEETWIRE_NATS_CREDS_FILE"`
+	NATSCAFile    string        `help:"File with the PEM certificates that NATS servers are checked against, instead of the system's." env:"MEETWIRE_NATS_CA_FILE"`
+}
+
+// Waits between attempts to reach NATS.
+const (
+	minConnectWait = 50 * time.Millisecond
+	maxConnectWait = 2 * time.Second
+)
+
+// Connect connects to NATS, trying until the context ends. A connection that is lost later is restored by
+// itself, for as long as it takes; meanwhile publishes fail rather than pile up unseen.
+func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.Logger) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		nats.Timeout(2 * time.Second),
+		nats.PingInterval(10 * time.Second),
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				logger.Warn("nats disconnected", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { logger.Info("nats reconnected") }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			logger.Warn("nats reported an error", "subject", subject, "error", err)
+		}),
+	}
+	if config.NATSCredsFile != "" {
+		options = append(options, nats.UserCredentials(config.NATSCredsFile))
+	}
+	if config.NATSCAFile != "" {
+		options = append(options, nats.RootCAs(config.NATSCAFile))
+	}
+	var conn *nats.Conn
+	err := lifecycle.Retry(ctx, logger, "connect to nats", minConnectWait, maxConnectWait, func(context.Context) error {
+		var err error
+		conn, err = nats.Connect(config.NATSURL.Reveal(), options...)
+		switch {
+		case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
+			return lifecycle.Permanent(err)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to nats: %w", err)
+	}
+	return conn, nil
+}
+
+// publishWindow bounds the publishes of one connection that wait for their acknowledgement.
+const publishWindow = 4096
+
+// JetStream returns the JetStream context that the services use: asynchronous publishes wait for room in the
+// window instead of failing after 200 ms, and fail when no acknowledgement comes within 30 s.
+func JetStream(conn *nats.Conn) (jetstream.JetStream, error) {
+	js, err := jetstream.New(conn,
+		jetstream.WithPublishAsyncMaxPending(publishWindow),
+		jetstream.WithPublishAsyncTimeout(30*time.Second),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("open jetstream: %w", err)
+	}
+	return js, nil
+}
+
+// EnsureStreams creates the streams that do not exist and updates those that do, trying until the context
+// ends while the cluster settles. What a stream cannot be changed to is an error at once.
+func EnsureStreams(ctx context.Context, js jetstream.JetStream, config Config, logger *slog.Logger) error {
+	for _, stream := range config.Streams() {
+		err := lifecycle.Retry(ctx, logger, "ensure stream "+stream.Name, minConnectWait, maxConnectWait, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateStream(ctx, stream)
+			return permanentIfRefused(err)
+		})
+		if err != nil {
+			return fmt.Errorf("ensure stream %s: %w", stream.Name, err)
+		}
+	}
+	return nil
+}
+
+// permanentIfRefused marks an error with which the server refuses a configuration, so that it is not retried.
+func permanentIfRefused(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.Code == 400 || api.Code == 500) && api.ErrorCode != jetstream.JSErrCodeStreamNotFound {
+		return lifecycle.Permanent(err)
+	}
+	return err
+}

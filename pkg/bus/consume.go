@@ -1,0 +1,174 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+)
+
+// Consumer takes the messages of one durable consumer and gives them to Handle.
+type Consumer struct {
+	JetStream jetstream.JetStream
+	Stream    string
+	Config    jetstream.ConsumerConfig
+	// Pull is the greatest number of messages that wait in this process. The time within which one must be
+	// settled runs from its arrival here, so it should be what is worked off in a fraction of AckWait.
+	Pull int
+	// Workers is how many calls of Handle run at once.
+	Workers int
+	// Handle takes over a message: sooner or later it, or what it starts, must settle it. The context
+	// outlives a stop by the grace period.
+	Handle func(ctx context.Context, msg *Msg)
+	Logger *slog.Logger
+}
+
+// Run consumes until the context ends, then waits for the messages that are being worked on. What has arrived
+// but was not begun goes back at once.
+func (c *Consumer) Run(ctx context.Context) error {
+	held := newHeld()
+	stopProgress := held.signalProgress(c.Config.AckWait/4, c.Logger)
+	defer stopProgress()
+
+	err := lifecycle.Retry(ctx, c.Logger, "consume "+c.Config.Durable, minConnectWait, maxConnectWait, func(ctx context.Context) error {
+		return c.consume(ctx, held)
+	})
+	if ctx.Err() == nil {
+		return fmt.Errorf("consume %s: %w", c.Config.Durable, err)
+	}
+	return held.wait(lifecycle.Grace(ctx))
+}
+
+// consume works off one subscription until the context ends or the subscription fails.
+func (c *Consumer) consume(ctx context.Context, held *held) error {
+	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, c.Config)
+	if err != nil {
+		return fmt.Errorf("ensure the consumer: %w", permanentIfRefused(err))
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(c.Pull), jetstream.PullExpiry(5*time.Second))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	stop := context.AfterFunc(ctx, messages.Drain)
+	defer stop()
+	defer messages.Stop()
+
+	work := make(chan *Msg)
+	var workers sync.WaitGroup
+	for range c.Workers {
+		workers.Go(func() {
+			for msg := range work {
+				c.Handle(lifecycle.Grace(ctx), msg)
+			}
+		})
+	}
+	defer workers.Wait()
+	defer close(work)
+
+	for {
+		raw, err := messages.Next()
+		switch {
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return ctx.Err()
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			// The server is away or has a new leader. The iterator asks again by itself.
+			c.Logger.Warn("no heartbeat of a consumer", "consumer", c.Config.Durable)
+			continue
+		case err != nil:
+			return fmt.Errorf("take the next message: %w", err)
+		}
+		msg, err := c.wrap(raw, held)
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			msg.Return()
+			continue
+		}
+		select {
+		case work <- msg:
+		case <-ctx.Done():
+			msg.Return()
+		}
+	}
+}
+
+func (c *Consumer) wrap(raw jetstream.Msg, held *held) (*Msg, error) {
+	meta, err := raw.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("read the metadata of a message: %w", err)
+	}
+	msg := &Msg{
+		Msg:        raw,
+		Stream:     c.Stream,
+		Sequence:   meta.Sequence.Stream,
+		Deliveries: meta.NumDelivered,
+		Stored:     meta.Timestamp,
+		held:       held,
+		logger:     c.Logger,
+	}
+	held.add(msg)
+	return msg, nil
+}
+
+// Msg is a message that is being worked on. Exactly one of Done, Later and Return settles it.
+type Msg struct {
+	jetstream.Msg
+	Stream     string
+	Sequence   uint64
+	Deliveries uint64    // how many times it has been given out, this time included
+	Stored     time.Time // when the stream stored it
+
+	held   *held
+	logger *slog.Logger
+}
+
+// ID is what a message that replaces this one carries as its Nats-Msg-Id.
+func (m *Msg) ID() string { return ReplacementMsgID(m.Stream, m.Sequence) }
+
+// Done acknowledges: the message has had its effect and is not needed any more.
+func (m *Msg) Done() { m.settled(m.Ack()) }
+
+// Later gives the message back, to be given out again after the delay. Meanwhile it counts as pending.
+func (m *Msg) Later(delay time.Duration) { m.settled(m.NakWithDelay(delay)) }
+
+// Return gives the message back, to be given out again at once.
+func (m *Msg) Return() { m.settled(m.Nak()) }
+
+// Bounds of the wait before a message that failed is given out again.
+const (
+	minRedelivery = 100 * time.Millisecond
+	maxRedelivery = 10 * time.Second
+)
+
+// Settle acknowledges when err is nil, or when it is a fault that no repetition can mend; such a fault must
+// already have been recorded by the caller. Otherwise the message comes again after a while.
+func (m *Msg) Settle(err error) {
+	switch {
+	case err == nil:
+		m.Done()
+	case errors.Is(err, context.Canceled):
+		m.Return()
+	default:
+		delay := min(minRedelivery<<min(m.Deliveries, 10), maxRedelivery)
+		m.logger.Warn("message failed and will be given out again",
+			"stream", m.Stream, "sequence", m.Sequence, "deliveries", m.Deliveries, "delay", delay,
+			"reason", fault.From(err).Reason, "error", err)
+		m.Later(delay)
+	}
+}
+
+func (m *Msg) settled(err error) {
+	m.held.remove(m)
+	if err != nil {
+		// It comes again after AckWait; every handler is safe to run twice.
+		m.logger.Warn("answer to a message was lost", "stream", m.Stream, "sequence", m.Sequence, "error", err)
+	}
+}

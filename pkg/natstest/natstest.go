@@ -1,0 +1,83 @@
+// Package natstest owns real nats-servers for tests: one server, or a cluster, embedded in the test's process,
+// with JetStream on disk in a folder of the test. Servers can be stopped and started again on the same port
+// with the same store. It creates no streams and knows nothing of Meetwire's subjects; a server that does not
+// start fails the test.
+package natstest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+)
+
+// startAttempts is how many sets of ports are tried before a start has failed.
+const startAttempts = 5
+
+// Server is one nats-server. Its methods belong to the goroutine of the test.
+type Server struct {
+	node *node
+}
+
+// Start starts a nats-server with JetStream on a free port of 127.0.0.1. It is stopped when the test ends.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	dir := t.TempDir()
+	var err error
+	for range startAttempts {
+		n := &node{name: "natstest", store: dir, port: freePort(t)}
+		if err = n.start(); err == nil {
+			t.Cleanup(n.stop)
+			return &Server{node: n}
+		}
+	}
+	require.NoError(t, err, "start a nats-server")
+	return nil
+}
+
+// URL is where clients connect; it stays the same over a restart.
+func (s *Server) URL() string { return s.node.url() }
+
+// Connect returns a new connection, which is closed when the test ends. It survives a restart of the server.
+func (s *Server) Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	return connect(t, s.URL())
+}
+
+// Shutdown stops the server and returns when it has let go of its port and its store. Clients see their
+// connection break. Stopping twice is allowed.
+func (s *Server) Shutdown() { s.node.stop() }
+
+// Restart stops the server if it runs, and starts it on the same port with the same store.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.node.stop()
+	require.NoError(t, s.node.restart(), "restart the nats-server")
+}
+
+// connect opens a connection that reconnects for as long as the test lasts, quickly.
+func connect(t testing.TB, urls ...string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	closed := make(chan struct{})
+	conn, err := nats.Connect(strings.Join(urls, ","),
+		nats.Name(t.Name()),
+		nats.Timeout(10*time.Second), // the machine may be busy with other tests
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(20*time.Millisecond),
+		nats.ReconnectJitter(0, 0),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }),
+		// The default prints to standard error. Tests see failures where they happen.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	)
+	require.NoError(t, err, "connect to the nats-server")
+	t.Cleanup(func() {
+		conn.Close()
+		<-closed
+	})
+	js, err := jetstream.New(conn)
+	require.NoError(t, err, "open jetstream")
+	return conn, js
+}

@@ -1,0 +1,45 @@
+package natstest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Ports are taken below the range that systems give to outgoing connections: a stopped server's port could
+// otherwise be somebody's when it is to listen again, and a client that reconnects to a port of that range can
+// even meet itself.
+const (
+	minPort      = 20000
+	maxPort      = 32000 // exclusive; Linux gives out 32768 and up
+	portAttempts = 1000
+)
+
+// freePorts returns n different ports of 127.0.0.1 that nobody listens on.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	ports := make([]int, 0, n)
+	for range portAttempts {
+		port := minPort + rand.IntN(maxPort-minPort)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		// Held until all are found, so that none is found twice.
+		defer func() { require.NoError(t, l.Close()) }()
+		ports = append(ports, port)
+		if len(ports) == n {
+			return ports
+		}
+	}
+	require.Fail(t, "no free ports", "found %d of %d", len(ports), n)
+	return nil
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	return freePorts(t, 1)[0]
+}

@@ -1,0 +1,46 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/secret"
+)
+
+// Config is what an installation decides about delivery.
+type Config struct {
+	GRPCAddr         string         `help:"Address to serve gRPC on." name:"grpc-addr" default:"127.0.0.1:9003" env:"MEETWIRE_GRPC_ADDR"`
+	SubscriptionAddr string         `help:"Address of subscription's gRPC." default:"127.0.0.1:9001" env:"MEETWIRE_SUBSCRIPTION_ADDR"`
+	ServiceToken     secret.String  `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
+	Keyset           secret.String  `help:"Keyset that webhook secrets are encrypted with." env:"MEETWIRE_KEYSET"`
+	AllowedTargets   []netip.Prefix `help:"Prefixes of addresses, beside public ones, that webhooks may point to." env:"MEETWIRE_ALLOWED_TARGETS"`
+	Concurrency      int            `help:"Attempts that one webhook takes up at once, per process; 1 to 256." default:"8" env:"MEETWIRE_CONCURRENCY"`
+	Retention        time.Duration  `help:"How long deliveries are listed after their event was stored." default:"720h" env:"MEETWIRE_RETENTION"`
+	MaxConfigAge     time.Duration  `help:"How long API keys are trusted without a sign of life from subscription." default:"60s" env:"MEETWIRE_MAX_CONFIG_AGE"`
+	Streams          bus.Config     `embed:""`
+}
+
+// minServiceToken is the least length of the token between services.
+const minServiceToken = 32
+
+// Validate reports everything that is wrong.
+func (c *Config) Validate() error {
+	var all []error
+	if len(c.ServiceToken.Reveal()) < minServiceToken {
+		all = append(all, fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken))
+	}
+	if c.Keyset.IsZero() {
+		all = append(all, errors.New("keyset (MEETWIRE_KEYSET): is required"))
+	}
+	if c.Concurrency < 1 || c.Concurrency > 256 {
+		all = append(all, errors.New("concurrency (MEETWIRE_CONCURRENCY): must be from 1 to 256"))
+	}
+	if c.Retention < 24*time.Hour {
+		all = append(all, errors.New("retention (MEETWIRE_RETENTION): must be at least 24h"))
+	}
+	all = append(all, c.Streams.Validate())
+	return errors.Join(all...)
+}

@@ -1,0 +1,201 @@
+// Package delivery is the service that sends: it takes deliveries from JetStream, makes HTTP requests to the
+// receivers, retries, gives up, and remembers. What it exports is how to run it.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/configfeed"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/pkg/seal"
+	"github.com/meetwire/meetwire/pkg/version"
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+	"github.com/meetwire/meetwire/services/delivery/internal/dialect"
+	"github.com/meetwire/meetwire/services/delivery/internal/grpcapi"
+	"github.com/meetwire/meetwire/services/delivery/internal/natsbus"
+	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
+	"github.com/meetwire/meetwire/services/delivery/internal/recorder"
+	"github.com/meetwire/meetwire/services/delivery/internal/registry"
+	"github.com/meetwire/meetwire/services/delivery/internal/sender"
+)
+
+// Deps is what the service works with. The caller opens and closes it.
+type Deps struct {
+	Logger       *slog.Logger
+	Registry     prometheus.Registerer
+	DB           *pgxpool.Pool
+	NATS         *nats.Conn
+	Listener     net.Listener             // for gRPC
+	Subscription grpc.ClientConnInterface // with the service token
+	Grace        time.Duration            // how long a stop may take
+}
+
+// Service is the delivery service.
+type Service struct {
+	config  Config
+	deps    Deps
+	js      jetstream.JetStream
+	watcher *configfeed.Watcher
+	hooks   *registry.Registry
+	wakes   *wakes
+	metrics *metrics
+	server  *grpc.Server
+}
+
+// Migrate brings the Postgres schema `delivery` up to date.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error { return pgstore.Migrate(ctx, pool) }
+
+// New makes the service and starts nothing.
+func New(config Config, deps Deps) (*Service, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	box, err := seal.New(config.Keyset)
+	if err != nil {
+		return nil, fmt.Errorf("open the keyset: %w", err)
+	}
+	js, err := bus.JetStream(deps.NATS)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, deps: deps, js: js, wakes: newWakes(), metrics: newMetrics(deps.Registry)}
+	s.hooks = registry.New(box, deps.Logger, s.wakes.add)
+	s.watcher = configfeed.New(configv1.NewConfigServiceClient(deps.Subscription), deps.Logger, config.MaxConfigAge, s.hooks)
+	s.server, err = rpc.NewServer(rpc.ServerConfig{
+		Logger:       deps.Logger,
+		Registry:     deps.Registry,
+		Keys:         s.watcher,
+		ServiceToken: config.ServiceToken,
+		Health:       s.Ready,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the gRPC server: %w", err)
+	}
+	return s, nil
+}
+
+// Ready reports whether deliveries can be made. Postgres is not needed for that.
+func (s *Service) Ready(ctx context.Context) error {
+	return lifecycle.Ready(ctx,
+		lifecycle.Check{Name: "configuration", Func: s.watcher.Ready},
+		lifecycle.Check{Name: "nats", Func: func(context.Context) error {
+			if !s.deps.NATS.IsConnected() {
+				return errors.New("not connected")
+			}
+			return nil
+		}},
+	)
+}
+
+// Run serves until the context ends. Stopping, it takes no more messages, finishes the attempts that are being
+// made, and writes their records.
+func (s *Service) Run(ctx context.Context) error {
+	if err := bus.EnsureStreams(ctx, s.js, s.config.Streams, s.deps.Logger); err != nil {
+		return err
+	}
+	queue, err := natsbus.NewQueue(ctx, s.js, s.config.Streams, s.deps.Logger, time.Now)
+	if err != nil {
+		return err
+	}
+	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, time.Now, newID)
+	if err != nil {
+		return err
+	}
+	store := pgstore.New(s.deps.DB)
+	deliveryv1.RegisterDeliveryServiceServer(s.server, &grpcapi.Deliveries{Store: store})
+	deliveryv1.RegisterDeadLetterServiceServer(s.server, &grpcapi.DeadLetters{Letters: letters})
+
+	send := sender.New(s.config.AllowedTargets, s.config.Concurrency, time.Now, newID)
+	defer send.Close()
+	slots := core.NewSlots(s.config.Concurrency, time.Now)
+	worker := &natsbus.Worker{
+		JetStream: s.js,
+		Config:    s.config.Streams,
+		Logger:    s.deps.Logger,
+		Engine: &core.Engine{
+			Webhooks: webhooks{Registry: s.hooks, Watcher: s.watcher},
+			Queue:    queue,
+			Events:   queue,
+			Renderer: dialect.Standard{UserAgent: version.UserAgent},
+			Sender:   send,
+			Slots:    slots,
+			Logger:   s.deps.Logger,
+			Now:      time.Now,
+			NewID:    newID,
+			Observe:  s.observe,
+		},
+	}
+	records := &recorder.Recorder{
+		JetStream: s.js,
+		Config:    s.config.Streams,
+		Store:     store,
+		Retention: s.config.Retention,
+		Logger:    s.deps.Logger,
+		Now:       time.Now,
+	}
+
+	group := lifecycle.NewGroup(s.deps.Logger, s.deps.Grace)
+	group.Add("configuration", s.watcher.Run)
+	group.Add("recorder", records.Run)
+	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, slots) })
+	group.Add("wakes", func(ctx context.Context) error { return s.wakes.run(ctx, queue, s.deps.Logger) })
+	group.Add("workers", func(ctx context.Context) error {
+		defer slots.Wait()
+		return bus.RunLanes(ctx, s.watcher.Lanes(ctx, bus.LaneCustom, bus.LaneBulk), func(ctx context.Context, trigger string) error {
+			return worker.Run(ctx, bus.Lane(trigger))
+		})
+	})
+	group.Add("api", func(ctx context.Context) error { return rpc.Serve(ctx, s.server, s.deps.Listener) })
+	return group.Run(ctx)
+}
+
+// observe writes the one line, and counts the metrics, of an attempt.
+func (s *Service) observe(task *core.Task, attempt *core.Attempt) {
+	s.metrics.attempt(attempt)
+	s.deps.Logger.Info("attempt",
+		"organization", task.Organization, "webhook", task.Webhook, "delivery", task.Delivery,
+		"trigger", task.Trigger, "event_id", task.EventID, "event_sequence", task.EventSequence,
+		"lane", task.Lane, "attempt", attempt.Number, "status_code", attempt.StatusCode,
+		"error_class", attempt.ErrorClass, "duration_seconds", attempt.Duration.Seconds(),
+		"age_seconds", time.Since(task.AcceptedAt).Seconds())
+}
+
+// sweepPeriod is how often lines are looked through for tasks whose turn is too far off.
+const sweepPeriod = time.Second
+
+func sweep(ctx context.Context, slots *core.Slots) error {
+	ticker := time.NewTicker(sweepPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			slots.Sweep()
+		}
+	}
+}
+
+// webhooks joins what knows the webhooks and what knows the revision.
+type webhooks struct {
+	*registry.Registry
+	*configfeed.Watcher
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }

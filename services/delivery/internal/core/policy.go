@@ -1,0 +1,63 @@
+package core
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Policy says when a failed attempt is repeated: after fixed Delays, or else, when there are none, by
+// exponential backoff.
+type Policy struct {
+	Delays     []time.Duration
+	MaxRetries int
+	FirstDelay time.Duration
+	Factor     float64
+	MaxDelay   time.Duration
+	Jitter     float64 // part of the delay by which it varies, in both directions
+}
+
+// StandardPolicy returns the default: what the Standard Webhooks specification suggests, varied by 20 % so that
+// deliveries that failed together do not return together.
+func StandardPolicy() Policy {
+	return Policy{
+		Delays: []time.Duration{
+			5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
+			10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
+		},
+		Jitter: 0.2,
+	}
+}
+
+// Next returns how long to wait after a failed attempt, or false when that was the last one. Attempts is how
+// many have been made, at least 1.
+func (p Policy) Next(attempts int) (time.Duration, bool) {
+	delay, ok := p.base(attempts)
+	if !ok {
+		return 0, false
+	}
+	if p.Jitter > 0 {
+		delay += time.Duration(float64(delay) * p.Jitter * (2*rand.Float64() - 1)) //nolint:gosec // G404: spreading load needs no secrecy
+	}
+	return delay, true
+}
+
+// base is the delay before jitter.
+func (p Policy) base(attempts int) (time.Duration, bool) {
+	if len(p.Delays) > 0 {
+		if attempts > len(p.Delays) {
+			return 0, false
+		}
+		return p.Delays[attempts-1], true
+	}
+	if attempts > p.MaxRetries {
+		return 0, false
+	}
+	delay := float64(p.FirstDelay)
+	for range attempts - 1 {
+		delay *= p.Factor
+		if delay >= float64(p.MaxDelay) {
+			return p.MaxDelay, true
+		}
+	}
+	return min(time.Duration(delay), p.MaxDelay), true
+}

@@ -1,0 +1,134 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// DeadLetters reads the stream DEADLETTERS and sends from it.
+type DeadLetters struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	queue  *Queue
+	now    func() time.Time
+	newID  func() string
+}
+
+// NewDeadLetters opens the stream, which must exist.
+func NewDeadLetters(ctx context.Context, js jetstream.JetStream, queue *Queue, now func() time.Time, newID func() string) (*DeadLetters, error) {
+	stream, err := js.Stream(ctx, bus.StreamDeadLetters)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", bus.StreamDeadLetters, err)
+	}
+	return &DeadLetters{js: js, stream: stream, queue: queue, now: now, newID: newID}, nil
+}
+
+// DeadLetter is a message of DEADLETTERS.
+type DeadLetter struct {
+	Sequence uint64
+	Reason   string
+	DeadAt   time.Time
+	Task     *core.Task
+}
+
+// errNoDeadLetter is what a caller gets for one that does not exist, or not any more.
+func errNoDeadLetter() error {
+	return fault.New(fault.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter")
+}
+
+// Get returns the dead letter of a delivery. Errors: fault.NotFound, fault.Unavailable.
+func (d *DeadLetters) Get(ctx context.Context, organization, delivery string) (*DeadLetter, error) {
+	return d.next(ctx, 1, bus.DeadLetterSubject(bus.AnyToken, organization, bus.AnyToken, delivery))
+}
+
+// List returns up to size dead letters of an organization that the filters admit, oldest first, from a sequence
+// on. Empty filters admit all.
+func (d *DeadLetters) List(ctx context.Context, organization, webhook, trigger string, from uint64, size int) ([]*DeadLetter, error) {
+	subject := bus.DeadLetterSubject(bus.AnyToken, organization, bus.AnyToken, bus.AnyToken)
+	if webhook != "" {
+		subject = bus.DeadLetterSubject(bus.AnyToken, organization, webhook, bus.AnyToken)
+	}
+	var page []*DeadLetter
+	for len(page) < size {
+		letter, err := d.next(ctx, from, subject)
+		if fault.Is(err, fault.NotFound) {
+			return page, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		from = letter.Sequence + 1
+		if trigger == "" || letter.Task.Trigger == trigger {
+			page = append(page, letter)
+		}
+	}
+	return page, nil
+}
+
+// next returns the first dead letter from a sequence on.
+func (d *DeadLetters) next(ctx context.Context, from uint64, subject string) (*DeadLetter, error) {
+	msg, err := d.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, errNoDeadLetter()
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "dead letters cannot be read at the moment")
+	}
+	lane, _, _ := strings.Cut(strings.TrimPrefix(msg.Subject, "deadletters."), ".")
+	task, err := decode(msg.Header, lane, msg.Data)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letter %d: %w", msg.Sequence, err)
+	}
+	deadAt, err := time.Parse(time.RFC3339Nano, msg.Header.Get(bus.HeaderDeadAt))
+	if err != nil {
+		return nil, fmt.Errorf("read the time of dead letter %d: %w", msg.Sequence, err)
+	}
+	return &DeadLetter{Sequence: msg.Sequence, Reason: msg.Header.Get(bus.HeaderReason), DeadAt: deadAt, Task: task}, nil
+}
+
+// Replay sends a dead letter again, as a new run of the same delivery, and then removes it. If it is interrupted
+// in between and called again within two minutes, the delivery is still sent once. Errors: fault.NotFound,
+// fault.Unavailable, fault.ResourceExhausted.
+func (d *DeadLetters) Replay(ctx context.Context, organization, delivery string) error {
+	letter, err := d.Get(ctx, organization, delivery)
+	if err != nil {
+		return err
+	}
+	task := letter.Task
+	task.Lane = bus.LaneBulk
+	task.AttemptBase = task.Attempts
+	msg := nats.NewMsg(bus.DeliverySubject(task.Lane, task.Organization, task.Webhook))
+	msg.Header = encode(task)
+	msg.Data = task.Event
+	id := bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence)
+	// Recorded first: once it is sent, its own records may come at any moment and are the later ones.
+	wait := d.queue.Record(ctx, &core.Record{
+		ID: d.newID(), Time: d.now(), Task: task, AttemptCount: task.Attempts, State: core.StatePending,
+	})
+	if _, err := bus.Publish(ctx, d.js, msg, id); err != nil {
+		return err
+	}
+	if err := d.stream.DeleteMsg(ctx, letter.Sequence); err != nil && !gone(err) {
+		return fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "the dead letter was sent but not yet removed; repeat the call")
+	}
+	return wait()
+}
+
+// gone reports that a message was removed already: by another replay, or because the replayed delivery has
+// failed again and its new dead letter has taken the place of the old one.
+func gone(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, jetstream.ErrMsgNotFound) ||
+		errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) ||
+		errors.As(err, &api) && api.ErrorCode == codeNoMessage
+}

@@ -1,0 +1,72 @@
+package natsbus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+)
+
+// eventReader reads single messages of EVENTS.
+type eventReader struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+}
+
+func newEventReader(ctx context.Context, js jetstream.JetStream) (*eventReader, error) {
+	stream, err := js.Stream(ctx, bus.StreamEvents)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", bus.StreamEvents, err)
+	}
+	return &eventReader{js: js, stream: stream}, nil
+}
+
+// read returns an event as published. Any replica may answer a direct get, also one that lags behind, so a miss
+// is asked again of the leader before it is believed.
+func (r *eventReader) read(ctx context.Context, sequence uint64) ([]byte, error) {
+	msg, err := r.stream.GetMsg(ctx, sequence)
+	if err == nil {
+		return msg.Data, nil
+	}
+	if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, fmt.Errorf("get event %d: %w", sequence, err)
+	}
+	return r.readFromLeader(ctx, sequence)
+}
+
+// codeNoMessage is the error code of the JetStream API for a sequence that is not there.
+const codeNoMessage = 10037
+
+func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) ([]byte, error) {
+	request, err := json.Marshal(struct {
+		Sequence uint64 `json:"seq"`
+	}{sequence})
+	if err != nil {
+		return nil, fmt.Errorf("encode the request: %w", err)
+	}
+	reply, err := r.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+bus.StreamEvents, request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Data []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return nil, fmt.Errorf("read the leader's answer: %w", err)
+	}
+	switch {
+	case answer.Error == nil:
+		return answer.Message.Data, nil
+	case answer.Error.ErrorCode == codeNoMessage:
+		return nil, fault.New(fault.NotFound, "EVENT_NOT_FOUND", "the event has expired or was erased")
+	}
+	return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
+}

@@ -1,0 +1,184 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// Waits between attempts to publish while NATS is away.
+const (
+	minPublishWait = 50 * time.Millisecond
+	maxPublishWait = 2 * time.Second
+)
+
+// expiryMargin is how long before EVENTS forgets an event a timer begins to carry it.
+const expiryMargin = time.Hour
+
+// Queue implements core.Queue and core.Events.
+type Queue struct {
+	js           jetstream.JetStream
+	events       *eventReader
+	retries      jetstream.Stream
+	eventsMaxAge time.Duration
+	logger       *slog.Logger
+	now          func() time.Time
+}
+
+// NewQueue opens the queue. The streams must exist.
+func NewQueue(ctx context.Context, js jetstream.JetStream, config bus.Config, logger *slog.Logger, now func() time.Time) (*Queue, error) {
+	events, err := newEventReader(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	retries, err := js.Stream(ctx, bus.StreamRetries)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
+	}
+	return &Queue{js: js, events: events, retries: retries, eventsMaxAge: config.EventsMaxAge, logger: logger, now: now}, nil
+}
+
+// Event implements core.Events.
+func (q *Queue) Event(ctx context.Context, sequence uint64) ([]byte, error) {
+	var event []byte
+	err := q.persist(ctx, "read an event", func(ctx context.Context) error {
+		var err error
+		event, err = q.events.read(ctx, sequence)
+		return err
+	})
+	return event, err
+}
+
+// Schedule implements core.Queue.
+func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, parked bool, replaces string) error {
+	msg := nats.NewMsg(bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery))
+	msg.Header = encode(task)
+	if parked {
+		msg.Header.Set(bus.HeaderParked, "true")
+		msg.Header.Set(bus.HeaderLane, task.Lane)
+	}
+	bus.ScheduleRetry(msg, at, bus.RetryDueSubject(task.Lane, task.Organization, task.Webhook))
+	if at.Add(expiryMargin).After(task.AcceptedAt.Add(q.eventsMaxAge)) {
+		msg.Data = task.Event
+	}
+	return q.publish(ctx, "set a timer", msg, replaces)
+}
+
+// Unschedule implements core.Queue.
+func (q *Queue) Unschedule(ctx context.Context, task *core.Task) error {
+	subject := bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery)
+	return q.persist(ctx, "cancel a timer", func(ctx context.Context) error {
+		return q.retries.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	})
+}
+
+// DeadLetter implements core.Queue.
+func (q *Queue) DeadLetter(ctx context.Context, task *core.Task, reason string, at time.Time, replaces string) error {
+	msg := nats.NewMsg(bus.DeadLetterSubject(task.Lane, task.Organization, task.Webhook, task.Delivery))
+	msg.Header = encode(task)
+	msg.Header.Set(bus.HeaderReason, reason)
+	msg.Header.Set(bus.HeaderDeadAt, at.UTC().Format(time.RFC3339Nano))
+	msg.Data = task.Event
+	return q.publish(ctx, "keep a dead letter", msg, replaces)
+}
+
+// Record implements core.Queue.
+func (q *Queue) Record(ctx context.Context, record *core.Record) (wait func() error) {
+	body, err := proto.Marshal(EncodeRecord(record))
+	if err != nil {
+		return func() error { return fmt.Errorf("encode a record: %w", err) }
+	}
+	msg := nats.NewMsg(bus.RecordSubject(record.Task.Organization, record.Task.Webhook))
+	msg.Data = body
+	// Records need no message id: the recorder stores one that comes twice once.
+	future, err := bus.PublishAsync(q.js, msg, "")
+	return func() error {
+		if err == nil {
+			if _, err = bus.Await(ctx, future); err == nil {
+				return nil
+			}
+		}
+		return q.publish(ctx, "publish a record", msg, "")
+	}
+}
+
+// publish publishes until the stream has acknowledged.
+func (q *Queue) publish(ctx context.Context, what string, msg *nats.Msg, msgID string) error {
+	return q.persist(ctx, what, func(ctx context.Context) error {
+		_, err := bus.Publish(ctx, q.js, msg, msgID)
+		return err
+	})
+}
+
+// attemptTime bounds one request to NATS.
+const attemptTime = 5 * time.Second
+
+// persist repeats a request to NATS until it succeeds, is refused for good, or the context ends.
+func (q *Queue) persist(ctx context.Context, what string, request func(context.Context) error) error {
+	return lifecycle.Retry(ctx, q.logger, what, minPublishWait, maxPublishWait, func(ctx context.Context) error {
+		limited, cancel := context.WithTimeout(ctx, attemptTime)
+		defer cancel()
+		err := request(limited)
+		if fault.Is(err, fault.InvalidArgument) || fault.Is(err, fault.NotFound) {
+			return lifecycle.Permanent(err)
+		}
+		return err
+	})
+}
+
+// Wake makes what waits for a resumed webhook due now.
+func (q *Queue) Wake(ctx context.Context, organization, webhook string) error {
+	filter := bus.RetryTimersFilter(organization, webhook)
+	var next uint64 = 1
+	for {
+		timer, err := q.retries.GetMsg(ctx, next, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the next timer: %w", err)
+		}
+		next = timer.Sequence + 1
+		if timer.Header.Get(bus.HeaderParked) == "" {
+			continue
+		}
+		if err := q.wake(ctx, timer); err != nil {
+			return err
+		}
+	}
+}
+
+// wake replaces one timer by one that is due, unless it has fired in between.
+func (q *Queue) wake(ctx context.Context, timer *jetstream.RawStreamMsg) error {
+	lane := timer.Header.Get(bus.HeaderLane)
+	task, err := decode(timer.Header, lane, timer.Data)
+	if err != nil {
+		return fmt.Errorf("read timer %d: %w", timer.Sequence, err)
+	}
+	msg := nats.NewMsg(timer.Subject)
+	msg.Header = encode(task)
+	msg.Data = timer.Data
+	bus.ScheduleRetry(msg, q.now(), bus.RetryDueSubject(lane, task.Organization, task.Webhook))
+	_, err = q.js.PublishMsg(ctx, msg,
+		jetstream.WithMsgID(bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)),
+		jetstream.WithExpectLastSequencePerSubject(timer.Sequence))
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wake timer %d: %w", timer.Sequence, err)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package delivery
+
+import (
+	"context"
+	"io"
+
+	"github.com/meetwire/meetwire/pkg/boot"
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/pg"
+	"github.com/meetwire/meetwire/pkg/rpc"
+)
+
+// Settings is everything that the process of this service is configured with.
+type Settings struct {
+	boot.Config    `embed:""`
+	bus.NATSConfig `embed:""`
+	Postgres       pg.Config `embed:""`
+	Service        Config    `embed:""`
+}
+
+// Main runs the service as a process of its own and returns the exit code.
+func Main(args []string, stderr io.Writer) int {
+	var settings Settings
+	return boot.Main("delivery", "Sends events to webhooks, retries, and remembers.",
+		&settings, &settings.Config, args, stderr, build)
+}
+
+func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot.Service, error) {
+	pool, err := runtime.Postgres(ctx, settings.Postgres)
+	if err != nil {
+		return nil, err
+	}
+	if err := Migrate(ctx, pool); err != nil {
+		return nil, err
+	}
+	conn, err := runtime.NATS(ctx, settings.NATSConfig)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := runtime.Listen(ctx, settings.Service.GRPCAddr)
+	if err != nil {
+		return nil, err
+	}
+	subscription, err := rpc.Dial(settings.Service.SubscriptionAddr, rpc.WithServiceToken(settings.Service.ServiceToken))
+	if err != nil {
+		return nil, err
+	}
+	runtime.Defer("subscription connection", func(context.Context) error { return subscription.Close() })
+	return New(settings.Service, Deps{
+		Logger:       runtime.Logger,
+		Registry:     runtime.Registry,
+		DB:           pool,
+		NATS:         conn,
+		Listener:     listener,
+		Subscription: subscription,
+		Grace:        settings.ShutdownGrace,
+	})
+}

@@ -1,0 +1,32 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/secret"
+)
+
+// Config is what an installation decides about ingest.
+type Config struct {
+	GRPCAddr         string        `help:"Address to serve gRPC on." name:"grpc-addr" default:"127.0.0.1:9002" env:"MEETWIRE_GRPC_ADDR"`
+	SubscriptionAddr string        `help:"Address of subscription's gRPC." default:"127.0.0.1:9001" env:"MEETWIRE_SUBSCRIPTION_ADDR"`
+	ServiceToken     secret.String `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
+	MaxConfigAge     time.Duration `help:"How long API keys are trusted without a sign of life from subscription." default:"60s" env:"MEETWIRE_MAX_CONFIG_AGE"`
+	Streams          bus.Config    `embed:""`
+}
+
+// minServiceToken is the least length of the token between services.
+const minServiceToken = 32
+
+// Validate reports everything that is wrong.
+func (c *Config) Validate() error {
+	var all []error
+	if len(c.ServiceToken.Reveal()) < minServiceToken {
+		all = append(all, fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken))
+	}
+	all = append(all, c.Streams.Validate())
+	return errors.Join(all...)
+}

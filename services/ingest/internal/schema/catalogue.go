@@ -1,0 +1,159 @@
+// Package schema owns ingest's copy of the triggers and their JSON Schemas, compiled once, and of the webhooks:
+// it turns what the configuration feed tells into what core asks for.
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	"github.com/meetwire/meetwire/services/ingest/internal/core"
+)
+
+// Catalogue implements configfeed.Sink and, with the watcher's organizations, core.Catalogue.
+type Catalogue struct {
+	index  *core.Index
+	logger *slog.Logger
+
+	mu       sync.RWMutex
+	triggers map[string]*jsonschema.Schema // nil for a schema that cannot be compiled
+}
+
+// New makes an empty catalogue that keeps the index up to date.
+func New(index *core.Index, logger *slog.Logger) *Catalogue {
+	return &Catalogue{index: index, logger: logger, triggers: make(map[string]*jsonschema.Schema)}
+}
+
+// Reset implements configfeed.Sink.
+func (c *Catalogue) Reset(snapshot []*configv1.Resource, revision int64) {
+	var webhooks []core.Webhook
+	triggers := make(map[string]*jsonschema.Schema)
+	for _, resource := range snapshot {
+		switch r := resource.GetResource().(type) {
+		case *configv1.Resource_Webhook:
+			webhooks = append(webhooks, webhook(r.Webhook))
+		case *configv1.Resource_Trigger:
+			triggers[r.Trigger.GetId()] = c.compile(r.Trigger)
+		}
+	}
+	c.mu.Lock()
+	c.triggers = triggers
+	c.mu.Unlock()
+	c.index.Reset(webhooks, revision)
+}
+
+// Apply implements configfeed.Sink.
+func (c *Catalogue) Apply(change *configv1.Change) {
+	var put []core.Webhook
+	var removed []string
+	for _, resource := range change.GetResources() {
+		switch r := resource.GetResource().(type) {
+		case *configv1.Resource_Webhook:
+			put = append(put, webhook(r.Webhook))
+		case *configv1.Resource_DeletedWebhook:
+			removed = append(removed, r.DeletedWebhook)
+		case *configv1.Resource_Trigger:
+			compiled := c.compile(r.Trigger)
+			c.mu.Lock()
+			c.triggers[r.Trigger.GetId()] = compiled
+			c.mu.Unlock()
+		}
+	}
+	c.index.Apply(put, removed, change.GetRevision())
+}
+
+func webhook(w *configv1.Webhook) core.Webhook {
+	return core.Webhook{ID: w.GetId(), Organization: w.GetOrganization(), Triggers: w.GetTriggers(), Paused: w.GetPaused()}
+}
+
+// compile compiles a schema. One that cannot be compiled accepts everything: subscription has checked it, so
+// this is a defect of ours, for which no event may be refused.
+func (c *Catalogue) compile(trigger *configv1.Trigger) *jsonschema.Schema {
+	compiled, err := compile(trigger.GetSchema())
+	if err != nil {
+		c.logger.Error("schema of a trigger cannot be compiled and is not applied", "trigger", trigger.GetId(), "error", err)
+		return nil
+	}
+	return compiled
+}
+
+// errRemote refuses references that lead out of the schema.
+var errRemote = errors.New("a schema may refer only to itself")
+
+type noLoader struct{}
+
+func (noLoader) Load(string) (any, error) { return nil, errRemote }
+
+func compile(schema string) (*jsonschema.Schema, error) {
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	if err != nil {
+		return nil, fmt.Errorf("read the schema: %w", err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.AssertFormat()
+	compiler.UseLoader(noLoader{})
+	const location = "mem:///trigger.json"
+	if err := compiler.AddResource(location, document); err != nil {
+		return nil, fmt.Errorf("add the schema: %w", err)
+	}
+	compiled, err := compiler.Compile(location)
+	if err != nil {
+		return nil, fmt.Errorf("compile the schema: %w", err)
+	}
+	return compiled, nil
+}
+
+// HasTrigger reports whether a trigger exists for an organization. All of them are everybody's.
+func (c *Catalogue) HasTrigger(_, trigger string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, ok := c.triggers[trigger]
+	return ok
+}
+
+// CheckData implements core.Catalogue.
+func (c *Catalogue) CheckData(trigger string, data json.RawMessage) (pointer, problem string, ok bool) {
+	c.mu.RLock()
+	schema := c.triggers[trigger]
+	c.mu.RUnlock()
+	if schema == nil {
+		return "", "", true
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return "", "must be JSON", false
+	}
+	var invalid *jsonschema.ValidationError
+	if err := schema.Validate(value); errors.As(err, &invalid) {
+		pointer, problem = describe(invalid)
+		return pointer, problem, false
+	}
+	return "", "", true
+}
+
+// describe names the first place, in depth, at which data breaks its schema.
+func describe(invalid *jsonschema.ValidationError) (pointer, problem string) {
+	for len(invalid.Causes) > 0 {
+		invalid = invalid.Causes[0]
+	}
+	var b strings.Builder
+	for _, token := range invalid.InstanceLocation {
+		b.WriteByte('/')
+		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
+	}
+	if missing, ok := invalid.ErrorKind.(*kind.Required); ok {
+		return b.String(), "must have " + strings.Join(missing.Missing, ", ")
+	}
+	return b.String(), invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+}

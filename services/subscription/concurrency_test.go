@@ -1,0 +1,133 @@
+package subscription_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"pgregory.net/rapid"
+
+	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
+)
+
+// writer changes one organization's things at random, one after the other.
+type writer struct {
+	caller       *caller
+	organization string
+	webhooks     []string
+	keys         []string
+}
+
+// step makes one change, chosen by a number, and fails when the service refuses it.
+func (w *writer) step(ctx context.Context, t require.TestingT, choice, pick int) {
+	parent := "organizations/" + w.organization
+	switch {
+	case choice < 3 || len(w.webhooks) == 0:
+		created, err := w.caller.webhooks.CreateWebhook(ctx, &subscriptionv1.CreateWebhookRequest{Parent: parent, Webhook: booking()})
+		require.NoError(t, err)
+		w.webhooks = append(w.webhooks, created.GetName())
+	case choice < 6:
+		_, err := w.caller.webhooks.UpdateWebhook(ctx, &subscriptionv1.UpdateWebhookRequest{Webhook: &subscriptionv1.Webhook{
+			Name: w.webhooks[pick%len(w.webhooks)], DisplayName: fmt.Sprint(pick),
+			Timeout: durationpb.New(time.Second + time.Duration(pick%1000)*time.Millisecond),
+			Status:  subscriptionv1.Webhook_Status(1 + pick%2),
+		}})
+		require.NoError(t, err)
+	case choice < 8:
+		n := pick % len(w.webhooks)
+		_, err := w.caller.webhooks.DeleteWebhook(ctx, &subscriptionv1.DeleteWebhookRequest{Name: w.webhooks[n]})
+		require.NoError(t, err)
+		w.webhooks = append(w.webhooks[:n], w.webhooks[n+1:]...)
+	case choice < 9 || len(w.keys) == 0:
+		created, err := w.caller.apiKeys.CreateApiKey(ctx, &subscriptionv1.CreateApiKeyRequest{
+			Parent: parent, ApiKey: &subscriptionv1.ApiKey{DisplayName: "k", Role: accessv1.Role_ROLE_VIEWER},
+		})
+		require.NoError(t, err)
+		w.keys = append(w.keys, created.GetName())
+	default:
+		n := pick % len(w.keys)
+		_, err := w.caller.apiKeys.DeleteApiKey(ctx, &subscriptionv1.DeleteApiKeyRequest{Name: w.keys[n]})
+		require.NoError(t, err)
+		w.keys = append(w.keys[:n], w.keys[n+1:]...)
+	}
+}
+
+func TestFeedOfManyWritersIsWhatTheTablesSay(t *testing.T) {
+	t.Parallel()
+	i := setup(t)
+	second := i.start(t)
+	operators := []*caller{i.operator(t), second.operator(t)}
+	const writers, steps = 20, 40
+	before := i.revision(t)
+	followers := []*follower{i.follow(t), second.follow(t), i.follow(t)}
+	for _, f := range followers {
+		f.cutOffOften()
+	}
+	var writing sync.WaitGroup
+	for n := range writers {
+		w := &writer{caller: operators[n%2], organization: fmt.Sprintf("org-%d", n)}
+		w.caller.organization(t, w.organization, false)
+		writing.Go(func() {
+			for range steps {
+				w.step(t.Context(), t, rand.N(10), rand.N(1000))
+			}
+		})
+	}
+	writing.Wait()
+
+	newest := i.revision(t)
+	require.Equal(t, before+writers*(steps+1), newest, "one revision for each change")
+	want := i.stored(t)
+	for _, f := range followers {
+		f.waitFor(t, newest)
+		_, got := f.known()
+		require.Equal(t, want, got)
+		require.Equal(t, 1, f.taken(), "who resumes needs no further snapshot")
+		require.Greater(t, f.streams.Load(), int64(5))
+	}
+	var entries, newestEntry int64
+	require.NoError(t, i.pool.QueryRow(t.Context(), "SELECT count(*), max(revision) FROM subscription.feed").Scan(&entries, &newestEntry))
+	require.Equal(t, newest, newestEntry)
+	require.Equal(t, newest-1, entries, "without a gap")
+}
+
+func TestAnySequenceOfChangesIsSeenThroughTheFeed(t *testing.T) {
+	t.Parallel()
+	i := setup(t)
+	operator := i.operator(t)
+	follower := i.follow(t)
+	organizations := 0
+	rapid.Check(t, func(r *rapid.T) {
+		organizations++
+		w := &writer{caller: operator, organization: fmt.Sprintf("org-%d", organizations)}
+		operator.organization(t, w.organization, rapid.Bool().Draw(r, "allow http"))
+		from := i.revision(t)
+		late := i.watch(t, from)
+		for range rapid.IntRange(0, 8).Draw(r, "changes") {
+			w.step(t.Context(), r, rapid.IntRange(0, 9).Draw(r, "choice"), rapid.IntRange(0, 1000).Draw(r, "pick"))
+			if rapid.Bool().Draw(r, "cut off") {
+				follower.cutOff()
+			}
+		}
+		newest := i.revision(t)
+		for n := from + 1; n <= newest; n++ {
+			require.Equal(r, n, late.change(t).GetRevision())
+		}
+		late.cancel()
+		want := i.stored(r)
+		require.Equal(r, want, mirrorOf(i.watch(t, 0).snapshot(t)))
+		follower.waitFor(t, newest)
+		_, got := follower.known()
+		require.Equal(r, want, got)
+		for _, name := range w.webhooks {
+			require.Contains(r, got, "webhook "+path.Base(name))
+		}
+	})
+}

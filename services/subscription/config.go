@@ -1,0 +1,50 @@
+package subscription
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/pkg/seal"
+	"github.com/meetwire/meetwire/pkg/secret"
+)
+
+// Limits of the configuration.
+const (
+	minServiceToken  = 32 // characters
+	minFeedRetention = time.Hour
+)
+
+// Config is what an installation decides about the subscription service. Secrets are better given by the
+// environment than by flags, which others on the machine can see.
+type Config struct {
+	GRPCAddr      string        `help:"Address to serve gRPC on." name:"grpc-addr" default:"127.0.0.1:9001" env:"MEETWIRE_GRPC_ADDR"`
+	OperatorKey   secret.String `help:"API key of the operator, mwk_<id>_<secret>. The one of an earlier start is revoked; without a value there is none." env:"MEETWIRE_OPERATOR_KEY"`
+	ServiceToken  secret.String `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
+	Keyset        secret.String `help:"Keyset that webhook secrets are encrypted with." env:"MEETWIRE_KEYSET"`
+	Migrate       bool          `help:"Bring the database schema up to date at the start." default:"true" negatable:"" env:"MEETWIRE_MIGRATE"`
+	FeedRetention time.Duration `help:"How long other services can catch up with changes without loading everything anew; at least 1h." default:"168h" env:"MEETWIRE_FEED_RETENTION"`
+}
+
+// Validate reports everything that is wrong. No error shows a secret.
+func (c *Config) Validate() error {
+	var all []error
+	if !c.OperatorKey.IsZero() {
+		if _, _, ok := rpc.ParseKey(c.OperatorKey.Reveal()); !ok {
+			all = append(all, errors.New("operator-key (MEETWIRE_OPERATOR_KEY): must be an API key, mwk_<id>_<secret>"))
+		}
+	}
+	if len(c.ServiceToken.Reveal()) < minServiceToken {
+		all = append(all, fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken))
+	}
+	if c.Keyset.IsZero() {
+		all = append(all, errors.New("keyset (MEETWIRE_KEYSET): is required"))
+	} else if _, err := seal.New(c.Keyset); err != nil {
+		all = append(all, fmt.Errorf("keyset (MEETWIRE_KEYSET): %w", err))
+	}
+	if c.FeedRetention < minFeedRetention {
+		all = append(all, fmt.Errorf("feed-retention (MEETWIRE_FEED_RETENTION): must be at least %s", minFeedRetention))
+	}
+	return errors.Join(all...)
+}

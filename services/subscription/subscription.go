@@ -1,0 +1,186 @@
+// Package subscription is the subscription service: the only writer of the configuration. It owns organizations,
+// API keys, triggers and webhooks in the Postgres schema `subscription`, serves their API, and tells the other
+// services every change. It must not know how events are matched or delivered.
+package subscription
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/pkg/seal"
+	"github.com/meetwire/meetwire/pkg/webhook"
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
+	"github.com/meetwire/meetwire/services/subscription/internal/catalogue"
+	"github.com/meetwire/meetwire/services/subscription/internal/core"
+	"github.com/meetwire/meetwire/services/subscription/internal/feed"
+	"github.com/meetwire/meetwire/services/subscription/internal/grpcapi"
+	"github.com/meetwire/meetwire/services/subscription/internal/pgstore"
+)
+
+// Deps is what the service is given. All of it is required but Now.
+type Deps struct {
+	Logger   *slog.Logger
+	Registry prometheus.Registerer
+	DB       *pgxpool.Pool    // stays the caller's, who closes it after Run
+	Listener net.Listener     // of the gRPC API; closed by Run
+	Now      func() time.Time // default: time.Now
+}
+
+// Service is one instance of the subscription service. Several may share a database.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	store   *pgstore.Store
+	feed    *feed.Server
+	server  *grpc.Server
+	started atomic.Bool // what the program and the configuration bring along is in the database
+}
+
+// Migrate brings the Postgres schema `subscription` up to date. Several processes may do so at once.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error { return pgstore.Migrate(ctx, pool) }
+
+// New checks what it is given and puts the service together. It starts nothing.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("check the configuration: %w", err)
+	}
+	if deps.Logger == nil || deps.Registry == nil || deps.DB == nil || deps.Listener == nil {
+		return nil, errors.New("a logger, a registry, a database pool and a listener are required")
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	box, err := seal.New(cfg.Keyset)
+	if err != nil {
+		return nil, fmt.Errorf("open the keyset: %w", err)
+	}
+	s := &Service{cfg: cfg, deps: deps, store: pgstore.New(deps.DB, deps.Logger, deps.Now)}
+	s.feed, err = feed.NewServer(feed.Config{
+		Source: s.store, Logger: deps.Logger, Registry: deps.Registry, Retention: cfg.FeedRetention, Now: deps.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the configuration feed: %w", err)
+	}
+	s.server, err = rpc.NewServer(rpc.ServerConfig{
+		Logger: deps.Logger, Registry: deps.Registry, Keys: grpcapi.NewKeys(s.store),
+		ServiceToken: cfg.ServiceToken, Health: s.Ready,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the gRPC server: %w", err)
+	}
+	steps := core.NewWebhooks(s.store, secrets{box: box}, uuid.NewString, deps.Now)
+	subscriptionv1.RegisterOrganizationServiceServer(s.server, grpcapi.NewOrganizations(s.store, deps.Now))
+	subscriptionv1.RegisterApiKeyServiceServer(s.server, grpcapi.NewAPIKeys(s.store, deps.Now))
+	subscriptionv1.RegisterTriggerServiceServer(s.server, grpcapi.NewTriggers(s.store))
+	subscriptionv1.RegisterWebhookServiceServer(s.server, grpcapi.NewWebhooks(steps, s.store))
+	configv1.RegisterConfigServiceServer(s.server, s.feed)
+	return s, nil
+}
+
+// Run brings the database up to date and serves until the context ends. It returns nil after an ordered stop.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.prepare(ctx); err != nil {
+		err = errors.Join(err, s.deps.Listener.Close())
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	// The feed outlives the server, whose last streams still read from it.
+	watching, stopWatching := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWatching()
+	watched := make(chan error, 1)
+	go func() {
+		defer stopServing()
+		watched <- s.feed.Run(watching)
+	}()
+	// The streams of watchers never end by themselves, and the server waits for all streams.
+	defer context.AfterFunc(serving, s.feed.Close)()
+	err := rpc.Serve(serving, s.server, s.deps.Listener)
+	stopWatching()
+	return errors.Join(err, <-watched)
+}
+
+// Ready reports whether the service can do its work: the database answers, its schema is there, and what this
+// program brings along is in it.
+func (s *Service) Ready(ctx context.Context) error {
+	return lifecycle.Ready(ctx,
+		lifecycle.Check{Name: "postgres", Func: s.store.Ready},
+		lifecycle.Check{Name: "start", Func: func(context.Context) error {
+			if !s.started.Load() {
+				return errors.New("still starting")
+			}
+			return nil
+		}},
+	)
+}
+
+// prepare puts into the database what the program and its configuration bring along.
+func (s *Service) prepare(ctx context.Context) error {
+	if s.cfg.Migrate {
+		if err := Migrate(ctx, s.deps.DB); err != nil {
+			return err
+		}
+	}
+	triggers, err := builtInTriggers()
+	if err != nil {
+		return err
+	}
+	if err := s.store.InstallTriggers(ctx, triggers); err != nil {
+		return fmt.Errorf("install the built-in triggers: %w", err)
+	}
+	var key *core.APIKey
+	if id, sum, ok := rpc.ParseKey(s.cfg.OperatorKey.Reveal()); ok {
+		bootstrap := core.NewBootstrapKey(id, sum, s.deps.Now())
+		key = &bootstrap
+	}
+	if err := s.store.InstallBootstrapKey(ctx, key); err != nil {
+		return fmt.Errorf("install the operator's key: %w", err)
+	}
+	s.started.Store(true)
+	return nil
+}
+
+// builtInTriggers returns the triggers that come with the program.
+func builtInTriggers() ([]core.Trigger, error) {
+	entries, err := catalogue.Triggers()
+	if err != nil {
+		return nil, fmt.Errorf("read the built-in triggers: %w", err)
+	}
+	triggers := make([]core.Trigger, len(entries))
+	for i, e := range entries {
+		triggers[i] = core.Trigger{
+			ID: e.ID, DisplayName: e.DisplayName, Description: e.Description, Group: e.Group,
+			Schema: string(e.Schema), Sample: string(e.Sample),
+		}
+	}
+	return triggers, nil
+}
+
+// secrets makes signing secrets and encrypts them with the keyset of the installation.
+type secrets struct {
+	box *seal.Box
+}
+
+// New implements core.Secrets.
+func (s secrets) New() (string, error) { return webhook.NewSecret() }
+
+// Seal implements core.Secrets. What is encrypted is the whole text, whsec_…, as it is shown.
+func (s secrets) Seal(plaintext, webhookID string) ([]byte, error) {
+	return s.box.Seal([]byte(plaintext), webhookID)
+}
