@@ -130,7 +130,9 @@ func (p *program) serve(ctx context.Context, logger *slog.Logger) error {
 	group.Add("resources", runtime.run)
 	group.Add("ops", func(ctx context.Context) error { return serveOps(ctx, ops, runtime) })
 	group.Add("service", func(ctx context.Context) error {
-		// This part is stopped first: from here on, nothing more should be sent to this process.
+		// This part is stopped first: when it is told to end, or ends, nothing more should be sent to this
+		// process.
+		defer runtime.stop()
 		defer context.AfterFunc(ctx, runtime.stop)()
 		service, err := p.build(ctx, runtime)
 		if err != nil {
@@ -142,11 +144,7 @@ func (p *program) serve(ctx context.Context, logger *slog.Logger) error {
 
 	result := make(chan error, 1)
 	go func() { result <- group.Run(ctx) }()
-	select {
-	case err = <-result:
-		return err
-	case <-runtime.stopping:
-	}
+	<-runtime.stopping
 	cause := "a part of the process ended"
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx).Error()

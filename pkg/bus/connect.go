@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +32,9 @@ const (
 // Connect connects to NATS, trying until the context ends. A connection that is lost later is restored by
 // itself, for as long as it takes; meanwhile publishes fail rather than pile up unseen.
 func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.Logger) (*nats.Conn, error) {
+	if err := checkURL(config.NATSURL); err != nil {
+		return nil, err
+	}
 	options := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -74,6 +79,23 @@ func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.L
 	return conn, nil
 }
 
+// errURL is returned for a URL that cannot be read. It must not tell the URL, which may contain a password.
+var errURL = errors.New("connect to nats: the URL (MEETWIRE_NATS_URL) cannot be read")
+
+// checkURL finds what would never connect, and keeps the URL out of the errors about it.
+func checkURL(urls secret.String) error {
+	for one := range strings.SplitSeq(urls.Reveal(), ",") {
+		one = strings.TrimSpace(one)
+		if !strings.Contains(one, "://") {
+			one = "nats://" + one
+		}
+		if parsed, err := url.Parse(one); err != nil || parsed.Host == "" {
+			return errURL
+		}
+	}
+	return nil
+}
+
 // publishWindow bounds the publishes of one connection that wait for their acknowledgement.
 const publishWindow = 4096
 
@@ -105,11 +127,28 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, config Config, l
 	return nil
 }
 
+// Error codes of the JetStream API that look like refusals and pass when the cluster has settled.
+const (
+	codeNoPeers             = 10005 // too few nodes are known yet
+	codeNotAssigned         = 10007
+	codeNotLeader           = 10009
+	codeRaft                = 10041
+	codeStreamOffline       = 10194
+	codeConsumerOffline     = 10195
+	codeMemberChange        = 10202
+	codeReconfigureProgress = 10226
+)
+
 // permanentIfRefused marks an error with which the server refuses a configuration, so that it is not retried.
 func permanentIfRefused(err error) error {
 	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.Code == 400 || api.Code == 500) && api.ErrorCode != jetstream.JSErrCodeStreamNotFound {
-		return lifecycle.Permanent(err)
+	if !errors.As(err, &api) || (api.Code != 400 && api.Code != 500) {
+		return err
 	}
-	return err
+	switch api.ErrorCode {
+	case codeNoPeers, codeNotAssigned, codeNotLeader, codeRaft, codeStreamOffline, codeConsumerOffline, codeMemberChange,
+		codeReconfigureProgress:
+		return err
+	}
+	return lifecycle.Permanent(err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -48,15 +49,22 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 // consume works off one subscription until the context ends or the subscription fails.
 func (c *Consumer) consume(ctx context.Context, held *held) error {
-	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, c.Config)
+	consumer, err := c.ensure(ctx)
 	if err != nil {
-		return fmt.Errorf("ensure the consumer: %w", permanentIfRefused(err))
+		return err
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(c.Pull), jetstream.PullExpiry(5*time.Second))
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
-	stop := context.AfterFunc(ctx, messages.Drain)
+	stop := context.AfterFunc(ctx, func() {
+		if c.JetStream.Conn().IsConnected() {
+			messages.Drain()
+			return
+		}
+		// Draining would wait 10 s for a server that is away, and nothing can be given back to it.
+		messages.Stop()
+	})
 	defer stop()
 	defer messages.Stop()
 
@@ -65,7 +73,7 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 	for range c.Workers {
 		workers.Go(func() {
 			for msg := range work {
-				c.Handle(lifecycle.Grace(ctx), msg)
+				c.handle(lifecycle.Grace(ctx), msg)
 			}
 		})
 	}
@@ -75,11 +83,17 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 	for {
 		raw, err := messages.Next()
 		switch {
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed) && ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			return fmt.Errorf("take the next message: %w", lifecycle.Permanent(err)) // the connection is closed for good
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			// The server is away or has a new leader. The iterator asks again by itself.
+			// The server is away or has a new leader, and the iterator asks again by itself. Or the consumer is
+			// gone, which nobody tells a client that was disconnected then.
 			c.Logger.Warn("no heartbeat of a consumer", "consumer", c.Config.Durable)
+			if _, err := c.ensure(ctx); err != nil {
+				c.Logger.Warn("consumer cannot be ensured", "consumer", c.Config.Durable, "error", err)
+			}
 			continue
 		case err != nil:
 			return fmt.Errorf("take the next message: %w", err)
@@ -98,6 +112,28 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 			msg.Return()
 		}
 	}
+}
+
+// ensure creates the durable consumer, or changes it to what is configured.
+func (c *Consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
+	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, c.Config)
+	if err != nil {
+		return nil, fmt.Errorf("ensure the consumer: %w", permanentIfRefused(err))
+	}
+	return consumer, nil
+}
+
+// handle calls Handle. A message that makes it panic comes again after a while: one message must not end the
+// process, and with it all others, time and again.
+func (c *Consumer) handle(ctx context.Context, msg *Msg) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.Logger.ErrorContext(ctx, "message made its handler panic", "stream", msg.Stream, "sequence", msg.Sequence,
+				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			msg.Later(maxRedelivery)
+		}
+	}()
+	c.Handle(ctx, msg)
 }
 
 func (c *Consumer) wrap(raw jetstream.Msg, held *held) (*Msg, error) {
@@ -148,8 +184,8 @@ const (
 	maxRedelivery = 10 * time.Second
 )
 
-// Settle acknowledges when err is nil, or when it is a fault that no repetition can mend; such a fault must
-// already have been recorded by the caller. Otherwise the message comes again after a while.
+// Settle acknowledges when err is nil. Otherwise the message comes again after a while, whatever the failure is:
+// what no repetition can mend is the caller's to record, and then is no failure any more.
 func (m *Msg) Settle(err error) {
 	switch {
 	case err == nil:

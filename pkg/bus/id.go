@@ -2,6 +2,7 @@ package bus
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -17,10 +18,14 @@ func DeliveryID(organization, source, eventID, webhook string) string {
 	return uuid.NewSHA1(deliveryNamespace, []byte(name)).String()
 }
 
-// EventMsgID is the Nats-Msg-Id of an event: CloudEvents identifies an event by source and id, and two
-// organizations may use the same ones.
+// msgIDEscapes keeps the parts of a message id apart.
+var msgIDEscapes = strings.NewReplacer("%", "%25", ":", "%3A")
+
+// EventMsgID is the Nats-Msg-Id of an event, `<organization>:<source>:<id>`: CloudEvents identifies an event by
+// source and id, and two organizations may use the same ones. In the source `:` and `%` are written as `%3A` and
+// `%25`: the id `b:c` of the source `a` would otherwise be taken for a duplicate of the id `c` of the source `a:b`.
 func EventMsgID(organization, source, eventID string) string {
-	return organization + ":" + source + ":" + eventID
+	return organization + ":" + msgIDEscapes.Replace(source) + ":" + eventID
 }
 
 // ReplacementMsgID is the Nats-Msg-Id of a message that takes the place of another: a deferral, a timer, a

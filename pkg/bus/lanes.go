@@ -2,40 +2,27 @@ package bus
 
 import (
 	"context"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
 
 // RunLanes runs one call of run for every lane that comes through the channel, each lane once, and adds calls
-// as lanes are added. It returns after the context has ended, or the first call has failed, and all calls have
-// returned.
+// as lanes are added. It returns after the context has ended, or a call has failed, and all calls have returned,
+// with the first failure.
 func RunLanes(ctx context.Context, lanes <-chan []string, run func(ctx context.Context, lane string) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var calls sync.WaitGroup
-	defer calls.Wait()
-
+	group, ctx := errgroup.WithContext(ctx)
 	running := make(map[string]bool)
 	for {
 		select {
 		case <-ctx.Done():
-			calls.Wait()
-			if cause := context.Cause(ctx); cause != ctx.Err() { //nolint:errorlint // identity: has a call failed, or the parent ended?
-				return cause
-			}
-			return nil
+			return group.Wait()
 		case now := <-lanes:
 			for _, lane := range now {
 				if running[lane] {
 					continue
 				}
 				running[lane] = true
-				calls.Go(func() {
-					if err := run(ctx, lane); err != nil {
-						cancel(err)
-					}
-				})
+				group.Go(func() error { return run(ctx, lane) })
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func obedient(j *journal, name string, drain time.Duration, err error) func(cont
 		j.add("start " + name)
 		<-ctx.Done()
 		j.add("drain " + name)
-		time.Sleep(drain) // the clock of a synctest bubble
+		<-time.After(drain) // the clock of a synctest bubble
 		j.add("end " + name)
 		return err
 	}
@@ -131,7 +132,7 @@ func TestGroupJoinsFailuresTheFirstInFront(t *testing.T) {
 		errDrain := errors.New("drain failed")
 		g := newRunning()
 		g.Add("a", obedient(j, "a", 0, errors.Join(context.Canceled, errDrain)))
-		g.Add("b", func(context.Context) error { time.Sleep(time.Minute); return errBroken })
+		g.Add("b", func(context.Context) error { <-time.After(time.Minute); return errBroken })
 		g.Add("c", obedient(j, "c", 0, context.Canceled))
 		g.Add("d", obedient(j, "d", 0, errDrain))
 		g.start(t.Context())
@@ -149,7 +150,7 @@ func TestGroupReportsAFailureDuringTheStop(t *testing.T) {
 		j := &journal{}
 		g := newRunning()
 		g.Add("fails while the other drains", func(ctx context.Context) error {
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 			require.NoError(t, ctx.Err(), "it has not been told to stop yet")
 			return errBroken
 		})
@@ -219,4 +220,22 @@ func TestGroupLogsThePanicOfAPart(t *testing.T) {
 	require.ErrorContains(t, g.Run(t.Context()), "dispatcher: panic: runtime error: invalid memory address")
 	require.Contains(t, out.String(), "part=dispatcher")
 	require.Contains(t, out.String(), "group_test.go", "the stack leads to the defect")
+}
+
+func TestGroupKnowsTheCancellationsOfOthers(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	dialing := make(chan struct{})
+	g := lifecycle.NewGroup(discard(), grace)
+	g.Add("dialer", func(ctx context.Context) error {
+		close(dialing)
+		<-ctx.Done()
+		_, err := (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:1")
+		return fmt.Errorf("dial: %w", err) // package net has its own error for a canceled context
+	})
+	go func() {
+		<-dialing
+		cancel()
+	}()
+	require.NoError(t, g.Run(ctx))
 }

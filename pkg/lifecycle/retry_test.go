@@ -70,7 +70,7 @@ func TestRetryBeginsAgainAfterALongCall(t *testing.T) {
 			defer func() { ended = append(ended, time.Now()) }()
 			switch len(began) {
 			case 10:
-				time.Sleep(time.Hour) // the clock of a synctest bubble
+				<-time.After(time.Hour) // the clock of a synctest bubble
 			case 11:
 				return nil
 			}

@@ -51,6 +51,9 @@ func find(ctx context.Context, major int) (programs, error) {
 		}
 		unfit = append(unfit, fmt.Sprintf("%s has version %d", p.dir, p.major))
 	}
+	if err := ctx.Err(); err != nil {
+		return programs{}, fmt.Errorf("look for Postgres: %w", err)
+	}
 	needed := fmt.Sprintf("version %d or later", minMajor)
 	if major != 0 {
 		needed = fmt.Sprintf("version %d, which the data was made with", major)
@@ -120,7 +123,7 @@ func inspect(ctx context.Context, dir string) (programs, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, versionWait)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, p.postgres(), "--version").Output()
+	out, err := exec.CommandContext(ctx, p.postgres(), "--version").Output() //nolint:gosec // G204: a folder of programs is what this is asked about
 	if err != nil {
 		return p, fmt.Errorf("ask %s for its version: %w", p.postgres(), err)
 	}

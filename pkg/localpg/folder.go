@@ -84,7 +84,7 @@ func (f *folder) acquire() (err error) {
 			err = errors.Join(err, lock.Close())
 		}
 	}()
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // G115: a descriptor fits
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, readErr := io.ReadAll(io.LimitReader(lock, 20))
 		if readErr != nil {

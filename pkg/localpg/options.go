@@ -41,7 +41,7 @@ type Options struct {
 	// under /var/cache for root.
 	CacheDir string
 	// Durable keeps every committed transaction through a crash of the machine. Without it, which is for tests,
-	// the server starts and commits faster, survives its own death, but not that of the machine.
+	// the server starts and commits faster, and its data survives its own death but not that of the machine.
 	Durable bool
 	// Log takes the server's log; it may be written to from another goroutine until Stop has returned. Nil:
 	// nowhere.

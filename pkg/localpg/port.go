@@ -28,7 +28,7 @@ func freePort() (int, error) {
 
 // checkPort returns ErrPortTaken when a port of 127.0.0.1 cannot be listened on.
 func checkPort(port int) error {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	if err != nil {
 		return fmt.Errorf("%w: port %d of 127.0.0.1: %w", ErrPortTaken, port, err)
 	}

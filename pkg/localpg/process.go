@@ -143,7 +143,7 @@ func waitGone(ctx context.Context, data string, limit time.Duration) (bool, erro
 
 // recordedPID returns the process that last ran on a data folder, 0 when it ended in order.
 func recordedPID(data string) (int, error) {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid")) //nolint:gosec // G304: the folder is the caller's
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return 0, nil
@@ -151,9 +151,8 @@ func recordedPID(data string) (int, error) {
 		return 0, fmt.Errorf("read the process id of an earlier server: %w", err)
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(first))
-	if err != nil || pid <= 0 {
-		return 0, nil // half written: Postgres itself decides
+	if pid, err := strconv.Atoi(strings.TrimSpace(first)); err == nil && pid > 0 {
+		return pid, nil
 	}
-	return pid, nil
+	return 0, nil // half written: Postgres itself decides
 }

@@ -20,38 +20,38 @@ const clusterWait = 30 * time.Second
 // ClusterHandle is a cluster of nats-servers in the test's process. Its methods belong to the goroutine of the
 // test.
 type ClusterHandle struct {
-	t     testing.TB
+	tb    testing.TB
 	nodes []*node
 }
 
 // Cluster starts a cluster of n nats-servers with JetStream and returns when they have a leader and all are up
 // to date, so that streams can be created at once. They are stopped when the test ends.
-func Cluster(t testing.TB, n int) *ClusterHandle {
-	t.Helper()
-	require.Positive(t, n, "a cluster needs at least one node")
-	dir := t.TempDir()
+func Cluster(tb testing.TB, n int) *ClusterHandle {
+	tb.Helper()
+	require.Positive(tb, n, "a cluster needs at least one node")
+	dir := tb.TempDir()
 	var err error
 	for range startAttempts {
-		c := newCluster(t, n, dir)
+		c := newCluster(tb, n, dir)
 		if err = c.start(); err == nil {
-			t.Cleanup(c.stop)
-			require.NoError(t, c.wait(), "form a cluster")
+			tb.Cleanup(c.stop)
+			require.NoError(tb, c.wait(), "form a cluster")
 			return c
 		}
 		c.stop()
 	}
-	require.NoError(t, err, "start a cluster of nats-servers")
+	require.NoError(tb, err, "start a cluster of nats-servers")
 	return nil
 }
 
-func newCluster(t testing.TB, n int, dir string) *ClusterHandle {
-	t.Helper()
-	ports := freePorts(t, 2*n)
+func newCluster(tb testing.TB, n int, dir string) *ClusterHandle {
+	tb.Helper()
+	ports := freePorts(tb, 2*n)
 	routes := make([]string, n)
 	for i := range routes {
 		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", ports[n+i])
 	}
-	c := &ClusterHandle{t: t, nodes: make([]*node, n)}
+	c := &ClusterHandle{tb: tb, nodes: make([]*node, n)}
 	for i := range c.nodes {
 		name := fmt.Sprintf("n%d", i)
 		c.nodes[i] = &node{
@@ -97,15 +97,15 @@ func (c *ClusterHandle) URL() string { return strings.Join(c.URLs(), ",") }
 
 // Connect returns a new connection to any of the nodes, which is closed when the test ends. It moves to
 // another node when its own stops.
-func (c *ClusterHandle) Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
-	return connect(t, c.URLs()...)
+func (c *ClusterHandle) Connect(tb testing.TB) (*nats.Conn, jetstream.JetStream) {
+	tb.Helper()
+	return connect(tb, c.URLs()...)
 }
 
 // ConnectTo returns a new connection to node i only, which is closed when the test ends.
-func (c *ClusterHandle) ConnectTo(t testing.TB, i int) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
-	return connect(t, c.nodes[i].url())
+func (c *ClusterHandle) ConnectTo(tb testing.TB, i int) (*nats.Conn, jetstream.JetStream) {
+	tb.Helper()
+	return connect(tb, c.nodes[i].url())
 }
 
 // Leader is the index of the node that leads JetStream's meta group, or -1 while there is none.
@@ -126,16 +126,16 @@ func (c *ClusterHandle) Kill(i int) { c.nodes[i].stop() }
 // Restart stops node i if it runs, starts it on the same ports with the same store, and returns when the
 // cluster has a leader and every running node is up to date with it.
 func (c *ClusterHandle) Restart(i int) {
-	c.t.Helper()
+	c.tb.Helper()
 	c.nodes[i].stop()
-	require.NoError(c.t, c.nodes[i].restart(), "restart node %d", i)
-	require.NoError(c.t, c.wait(), "rejoin node %d", i)
+	require.NoError(c.tb, c.nodes[i].restart(), "restart node %d", i)
+	require.NoError(c.tb, c.wait(), "rejoin node %d", i)
 }
 
 // Wait returns when the cluster has a leader and every running node is up to date with it.
 func (c *ClusterHandle) Wait() {
-	c.t.Helper()
-	require.NoError(c.t, c.wait(), "wait for the cluster")
+	c.tb.Helper()
+	require.NoError(c.tb, c.wait(), "wait for the cluster")
 }
 
 func (c *ClusterHandle) wait() error {

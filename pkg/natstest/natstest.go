@@ -23,18 +23,18 @@ type Server struct {
 }
 
 // Start starts a nats-server with JetStream on a free port of 127.0.0.1. It is stopped when the test ends.
-func Start(t testing.TB) *Server {
-	t.Helper()
-	dir := t.TempDir()
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	dir := tb.TempDir()
 	var err error
 	for range startAttempts {
-		n := &node{name: "natstest", store: dir, port: freePort(t)}
+		n := &node{name: "natstest", store: dir, port: freePort(tb)}
 		if err = n.start(); err == nil {
-			t.Cleanup(n.stop)
+			tb.Cleanup(n.stop)
 			return &Server{node: n}
 		}
 	}
-	require.NoError(t, err, "start a nats-server")
+	require.NoError(tb, err, "start a nats-server")
 	return nil
 }
 
@@ -42,9 +42,9 @@ func Start(t testing.TB) *Server {
 func (s *Server) URL() string { return s.node.url() }
 
 // Connect returns a new connection, which is closed when the test ends. It survives a restart of the server.
-func (s *Server) Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
-	return connect(t, s.URL())
+func (s *Server) Connect(tb testing.TB) (*nats.Conn, jetstream.JetStream) {
+	tb.Helper()
+	return connect(tb, s.URL())
 }
 
 // Shutdown stops the server and returns when it has let go of its port and its store. Clients see their
@@ -52,18 +52,18 @@ func (s *Server) Connect(t testing.TB) (*nats.Conn, jetstream.JetStream) {
 func (s *Server) Shutdown() { s.node.stop() }
 
 // Restart stops the server if it runs, and starts it on the same port with the same store.
-func (s *Server) Restart(t testing.TB) {
-	t.Helper()
+func (s *Server) Restart(tb testing.TB) {
+	tb.Helper()
 	s.node.stop()
-	require.NoError(t, s.node.restart(), "restart the nats-server")
+	require.NoError(tb, s.node.restart(), "restart the nats-server")
 }
 
 // connect opens a connection that reconnects for as long as the test lasts, quickly.
-func connect(t testing.TB, urls ...string) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
+func connect(tb testing.TB, urls ...string) (*nats.Conn, jetstream.JetStream) {
+	tb.Helper()
 	closed := make(chan struct{})
 	conn, err := nats.Connect(strings.Join(urls, ","),
-		nats.Name(t.Name()),
+		nats.Name(tb.Name()),
 		nats.Timeout(10*time.Second), // the machine may be busy with other tests
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(20*time.Millisecond),
@@ -72,12 +72,12 @@ func connect(t testing.TB, urls ...string) (*nats.Conn, jetstream.JetStream) {
 		// The default prints to standard error. Tests see failures where they happen.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	)
-	require.NoError(t, err, "connect to the nats-server")
-	t.Cleanup(func() {
+	require.NoError(tb, err, "connect to the nats-server")
+	tb.Cleanup(func() {
 		conn.Close()
 		<-closed
 	})
 	js, err := jetstream.New(conn)
-	require.NoError(t, err, "open jetstream")
+	require.NoError(tb, err, "open jetstream")
 	return conn, js
 }

@@ -91,7 +91,7 @@ func TestServersOfOneTestAreSeparate(t *testing.T) {
 	require.ErrorIs(t, err, jetstream.ErrStreamNotFound)
 }
 
-func TestConnectionsAreClosedAndStoresRemoved(t *testing.T) {
+func TestConnectionsAreClosedAndStoresRemoved(t *testing.T) { //nolint:tparallel // the inner test must have ended before the outer one looks
 	t.Parallel()
 	var conn *nats.Conn
 	var dir, url string

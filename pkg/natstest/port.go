@@ -1,7 +1,6 @@
 package natstest
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"testing"
@@ -19,27 +18,27 @@ const (
 )
 
 // freePorts returns n different ports of 127.0.0.1 that nobody listens on.
-func freePorts(t testing.TB, n int) []int {
-	t.Helper()
+func freePorts(tb testing.TB, n int) []int {
+	tb.Helper()
 	ports := make([]int, 0, n)
 	for range portAttempts {
 		port := minPort + rand.IntN(maxPort-minPort)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 		if err != nil {
 			continue
 		}
 		// Held until all are found, so that none is found twice.
-		defer func() { require.NoError(t, l.Close()) }()
+		defer func() { require.NoError(tb, l.Close()) }()
 		ports = append(ports, port)
 		if len(ports) == n {
 			return ports
 		}
 	}
-	require.Fail(t, "no free ports", "found %d of %d", len(ports), n)
+	require.Fail(tb, "no free ports", "found %d of %d", len(ports), n)
 	return nil
 }
 
-func freePort(t testing.TB) int {
-	t.Helper()
-	return freePorts(t, 1)[0]
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	return freePorts(tb, 1)[0]
 }

@@ -59,7 +59,7 @@ func TestFaultOfRealErrors(t *testing.T) {
 			ctx := newContext(t)
 			conn, err := pgx.Connect(ctx, pgtest.URL(pool).Reveal())
 			require.NoError(t, err)
-			defer conn.Close(ctx) //nolint:errcheck // some of these connections are broken
+			defer conn.Close(ctx) // some of these connections are broken
 			_, err = conn.Exec(ctx, test.sql, pgx.QueryExecModeSimpleProtocol)
 			require.Error(t, err)
 

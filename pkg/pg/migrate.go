@@ -105,7 +105,7 @@ func (l schemaLock) release(ctx context.Context) error {
 	defer cancel()
 	conn, err := l.db.Conn(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // the connection broke, and the lock ended with it
+		return nil // the connection broke, and the lock ended with it
 	}
 	defer conn.Close() //nolint:errcheck // it is closed already, or goes back
 	var unlocked bool

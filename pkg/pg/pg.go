@@ -77,7 +77,7 @@ func Open(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 		return nil
 	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
-	pool.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTrimSQLInSpanName())
+	pool.ConnConfig.Tracer = otelpgx.NewTracer()
 	if _, ok := pool.ConnConfig.RuntimeParams["application_name"]; !ok {
 		pool.ConnConfig.RuntimeParams["application_name"] = "meetwire"
 	}

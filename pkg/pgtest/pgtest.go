@@ -42,7 +42,9 @@ type Migrate func(ctx context.Context, pool *pgxpool.Pool) error
 
 // Main runs the tests of a package, stops the server if one was started, looks for goroutines that were left,
 // and ends the process. It is all that TestMain has to do.
-func Main(m *testing.M, options ...goleak.Option) { os.Exit(Run(m, options...)) }
+func Main(m *testing.M, options ...goleak.Option) {
+	os.Exit(Run(m, options...)) //nolint:forbidigo // it is the main of a test binary
+}
 
 // Run is Main for a TestMain that has more to do: it returns the exit code.
 func Run(m *testing.M, options ...goleak.Option) int {
@@ -63,12 +65,12 @@ func Run(m *testing.M, options ...goleak.Option) int {
 // Database returns a pool on a new database for this test, which is dropped when the test ends. Databases of
 // one name are clones of one template, for which migrate ran once; nil leaves it empty. A connection that the
 // test does not give back fails it.
-func Database(t testing.TB, name string, migrate func(ctx context.Context, pool *pgxpool.Pool) error) *pgxpool.Pool {
-	t.Helper()
-	databaseURL := DatabaseURL(t, name, migrate)
-	pool, err := pg.Open(t.Context(), pg.Config{DatabaseURL: databaseURL, MaxConns: maxConns})
-	require.NoError(t, err, "open the test's database")
-	t.Cleanup(func() {
+func Database(tb testing.TB, name string, migrate func(ctx context.Context, pool *pgxpool.Pool) error) *pgxpool.Pool {
+	tb.Helper()
+	databaseURL := DatabaseURL(tb, name, migrate)
+	pool, err := pg.Open(tb.Context(), pg.Config{DatabaseURL: databaseURL, MaxConns: maxConns})
+	require.NoError(tb, err, "open the test's database")
+	tb.Cleanup(func() {
 		closed := make(chan struct{})
 		go func() {
 			pool.Close()
@@ -79,24 +81,24 @@ func Database(t testing.TB, name string, migrate func(ctx context.Context, pool 
 		select {
 		case <-closed:
 		case <-timer.C:
-			t.Errorf("the test did not give back %d connections to its database", pool.Stat().AcquiredConns())
+			tb.Errorf("the test did not give back %d connections to its database", pool.Stat().AcquiredConns())
 		}
 	})
 	return pool
 }
 
 // DatabaseURL is like Database for a test that starts processes or opens pools itself.
-func DatabaseURL(t testing.TB, name string, migrate func(ctx context.Context, pool *pgxpool.Pool) error) secret.String {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupTimeout)
+func DatabaseURL(tb testing.TB, name string, migrate func(ctx context.Context, pool *pgxpool.Pool) error) secret.String {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), setupTimeout)
 	defer cancel()
 	database, err := shared.clone(ctx, name, migrate)
-	require.NoError(t, err, "make the test's database")
-	t.Cleanup(func() {
+	require.NoError(tb, err, "make the test's database")
+	tb.Cleanup(func() {
 		// The test's own context has ended.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
-		require.NoError(t, shared.drop(ctx, database), "drop the test's database")
+		require.NoError(tb, shared.drop(ctx, database), "drop the test's database")
 	})
 	return shared.url(database)
 }

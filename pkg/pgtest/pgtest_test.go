@@ -33,7 +33,7 @@ func count(t *testing.T, pool *pgxpool.Pool) int {
 	return n
 }
 
-func TestDatabasesAreClonesOfATemplateThatIsMigratedOnce(t *testing.T) {
+func TestDatabasesAreClonesOfATemplateThatIsMigratedOnce(t *testing.T) { //nolint:tparallel // the inner tests must have ended before the outer one looks
 	t.Parallel()
 	var migrated atomic.Int32
 	migrate := func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -56,7 +56,7 @@ func TestDatabasesAreClonesOfATemplateThatIsMigratedOnce(t *testing.T) {
 	require.EqualValues(t, 1, migrated.Load())
 }
 
-func TestDatabaseIsDroppedWhoeverUsesIt(t *testing.T) {
+func TestDatabaseIsDroppedWhoeverUsesIt(t *testing.T) { //nolint:tparallel // the inner tests must have ended before the outer one looks
 	t.Parallel()
 	var conn *pgx.Conn
 	var address string
@@ -111,9 +111,9 @@ func (f *failing) FailNow() {
 	panic(f)
 }
 
-func (f *failing) run(use func(t testing.TB)) (failed bool) {
+func (f *failing) run(use func(tb testing.TB)) (failed bool) {
 	defer func() {
-		if r := recover(); r != nil && r != f { //nolint:errorlint // identity of a panic value
+		if r := recover(); r != nil && r != f {
 			panic(r)
 		}
 		failed = f.failed.Load()
@@ -131,7 +131,7 @@ func TestFailedMigrationFailsEveryTestOfItsName(t *testing.T) {
 	}
 	for range 2 {
 		f := &failing{TB: t}
-		require.True(t, f.run(func(t testing.TB) { pgtest.Database(t, "broken", migrate) }))
+		require.True(t, f.run(func(tb testing.TB) { pgtest.Database(tb, "broken", migrate) }))
 	}
 	require.Equal(t, 1, calls)
 }
@@ -140,7 +140,7 @@ func TestBadNameFails(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "With Space", `x"; DROP DATABASE postgres; --`, "a_name_that_is_longer_than_fits_into_one"} {
 		f := &failing{TB: t}
-		require.True(t, f.run(func(t testing.TB) { pgtest.Database(t, name, nil) }), name)
+		require.True(t, f.run(func(tb testing.TB) { pgtest.Database(tb, name, nil) }), name)
 	}
 }
 

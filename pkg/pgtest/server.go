@@ -24,33 +24,33 @@ const folderPrefix = "meetwire-pgtest-"
 
 // Server starts a server for this test alone, which the test may stop, kill and start again. It is stopped and
 // removed when the test ends. It is never the server of MEETWIRE_TEST_DATABASE_URL.
-func Server(t testing.TB) *localpg.Server {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupTimeout)
+func Server(tb testing.TB) *localpg.Server {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), setupTimeout)
 	defer cancel()
 	s, err := startServer(ctx)
-	require.NoError(t, err, "start a Postgres server for the test")
-	t.Cleanup(func() {
+	require.NoError(tb, err, "start a Postgres server for the test")
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
-		require.NoError(t, stopServer(ctx, s), "stop the test's Postgres server")
+		require.NoError(tb, stopServer(ctx, s), "stop the test's Postgres server")
 	})
 	return s
 }
 
 // Restart starts a server again that Server returned and that was stopped, or died: on the same port with the
 // same data. It stops it before, if it runs.
-func Restart(t testing.TB, s *localpg.Server) *localpg.Server {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupTimeout)
+func Restart(tb testing.TB, s *localpg.Server) *localpg.Server {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), setupTimeout)
 	defer cancel()
-	require.NoError(t, s.Stop(ctx), "stop the test's Postgres server")
+	require.NoError(tb, s.Stop(ctx), "stop the test's Postgres server")
 	again, err := localpg.Start(ctx, s.Options())
-	require.NoError(t, err, "start the test's Postgres server again")
-	t.Cleanup(func() {
+	require.NoError(tb, err, "start the test's Postgres server again")
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
-		require.NoError(t, again.Stop(ctx), "stop the test's Postgres server")
+		require.NoError(tb, again.Stop(ctx), "stop the test's Postgres server")
 	})
 	return again
 }
@@ -70,7 +70,7 @@ func startServer(ctx context.Context) (_ *localpg.Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // G302: see above; the server's own folder in it is closed
+	if err := os.Chmod(dir, 0o755); err != nil { // the server's own folder in it is closed
 		return nil, fmt.Errorf("make a folder for a server: %w", err)
 	}
 	s, err := localpg.Start(ctx, localpg.Options{Dir: filepath.Join(dir, "server"), MaxConnections: maxConnections})

@@ -19,9 +19,10 @@ const (
 	contentType       = "application/cloudevents+json"
 )
 
-// DefaultAttemptTimeout is how long one attempt waits for its acknowledgement before it is repeated. The
-// election of a new leader takes less.
-const DefaultAttemptTimeout = 5 * time.Second
+// DefaultAttemptTimeout is how long one attempt waits for its acknowledgement before it is repeated. An
+// acknowledgement takes milliseconds; when a connection breaks or a leader changes after the message has left,
+// none comes, and nothing but this time tells.
+const DefaultAttemptTimeout = 2 * time.Second
 
 // retryWindow is how long an attempt that the stream may have stored is repeated. It is less than the two
 // minutes for which the stream remembers message ids: past them a repetition would be another event.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -56,31 +55,31 @@ func Serve(ctx context.Context, server *grpc.Server, listener net.Listener) erro
 // stop lets calls finish until the context ends, then cuts off the rest, and returns errStuck when they have not
 // ended after abort.
 func stop(ctx context.Context, server *grpc.Server, abort time.Duration) error {
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		server.GracefulStop()
-	}()
+	stopped := closedAfter(server.GracefulStop)
 	select {
 	case <-stopped:
 		return nil
 	case <-ctx.Done():
 	}
-
-	var stopping sync.WaitGroup
-	stopping.Go(server.Stop) // it makes the graceful stop end, but may itself wait for handlers
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		<-stopped
-		stopping.Wait()
-	}()
+	aborted := closedAfter(server.Stop) // makes the graceful stop end too; both may wait for handlers
 	timer := time.NewTimer(abort)
 	defer timer.Stop()
-	select {
-	case <-ended:
-		return nil
-	case <-timer.C:
-		return errStuck
+	for _, done := range []<-chan struct{}{stopped, aborted} {
+		select {
+		case <-done:
+		case <-timer.C:
+			return errStuck
+		}
 	}
+	return nil
+}
+
+// closedAfter calls a function and returns a channel that is closed when it has returned.
+func closedAfter(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	return done
 }

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 )
 
@@ -80,6 +81,14 @@ func TestFeedOfManyWritersIsWhatTheTablesSay(t *testing.T) {
 			}
 		})
 	}
+	// Meanwhile others begin at moments that nobody chose.
+	var beginning sync.WaitGroup
+	snapshots := make([][]*configv1.SnapshotPage, 30)
+	for n := range snapshots {
+		streams := i.watch(t, 0)
+		beginning.Go(func() { snapshots[n] = streams.snapshot(t) })
+	}
+	beginning.Wait()
 	writing.Wait()
 
 	newest := i.revision(t)
@@ -92,10 +101,32 @@ func TestFeedOfManyWritersIsWhatTheTablesSay(t *testing.T) {
 		require.Equal(t, 1, f.taken(), "who resumes needs no further snapshot")
 		require.Greater(t, f.streams.Load(), int64(5))
 	}
+	requireReplay(t, i, newest, snapshots)
 	var entries, newestEntry int64
 	require.NoError(t, i.pool.QueryRow(t.Context(), "SELECT count(*), max(revision) FROM subscription.feed").Scan(&entries, &newestEntry))
 	require.Equal(t, newest, newestEntry)
 	require.Equal(t, newest-1, entries, "without a gap")
+}
+
+// requireReplay asserts that each snapshot is exactly what all changes up to its revision amount to.
+func requireReplay(t *testing.T, i *instance, newest int64, snapshots [][]*configv1.SnapshotPage) {
+	t.Helper()
+	at := map[int64]map[string]string{}
+	for _, pages := range snapshots {
+		at[pages[0].GetRevision()] = mirrorOf(pages)
+	}
+	replayed := map[string]string{}
+	whole := i.watch(t, 1)
+	for n := int64(2); n <= newest; n++ {
+		for _, resource := range whole.change(t).GetResources() {
+			put(replayed, resource)
+		}
+		if want, ok := at[n]; ok {
+			require.Equal(t, want, replayed)
+			delete(at, n)
+		}
+	}
+	require.Empty(t, at)
 }
 
 func TestAnySequenceOfChangesIsSeenThroughTheFeed(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 )
 
 // Role is what an API key may do. The numbers are those of the API, and are stored.
-type Role int16
+type Role int32
 
 // The roles that an API key can have.
 const (

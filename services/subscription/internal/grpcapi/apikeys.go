@@ -40,7 +40,7 @@ func NewAPIKeys(store APIKeyStore, now func() time.Time) *APIKeys {
 }
 
 // CreateApiKey implements ApiKeyService.
-func (s *APIKeys) CreateApiKey(ctx context.Context, req *subscriptionv1.CreateApiKeyRequest) (*subscriptionv1.ApiKey, error) {
+func (s *APIKeys) CreateApiKey(ctx context.Context, req *subscriptionv1.CreateApiKeyRequest) (*subscriptionv1.ApiKey, error) { //nolint:revive // var-naming: the name is generated
 	organization, err := parseOrganization("parent", req.GetParent())
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (s *APIKeys) CreateApiKey(ctx context.Context, req *subscriptionv1.CreateAp
 }
 
 // ListApiKeys implements ApiKeyService.
-func (s *APIKeys) ListApiKeys(ctx context.Context, req *subscriptionv1.ListApiKeysRequest) (*subscriptionv1.ListApiKeysResponse, error) {
+func (s *APIKeys) ListApiKeys(ctx context.Context, req *subscriptionv1.ListApiKeysRequest) (*subscriptionv1.ListApiKeysResponse, error) { //nolint:revive // var-naming: the name is generated
 	organization, err := parseOrganization("parent", req.GetParent())
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (s *APIKeys) ListApiKeys(ctx context.Context, req *subscriptionv1.ListApiKe
 }
 
 // DeleteApiKey implements ApiKeyService.
-func (s *APIKeys) DeleteApiKey(ctx context.Context, req *subscriptionv1.DeleteApiKeyRequest) (*emptypb.Empty, error) {
+func (s *APIKeys) DeleteApiKey(ctx context.Context, req *subscriptionv1.DeleteApiKeyRequest) (*emptypb.Empty, error) { //nolint:revive // var-naming: the name is generated
 	organization, id, err := parseChild("name", "apiKeys", req.GetName())
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ func (s *Store) InsertAPIKey(ctx context.Context, k core.APIKey) error {
 // insertAPIKey stores a key and notes it for the feed.
 func (c *change) insertAPIKey(ctx context.Context, k core.APIKey) error {
 	params := sqlcgen.InsertAPIKeyParams{
-		ID: k.ID, DisplayName: k.DisplayName, Role: int16(k.Role), SecretSHA256: k.SecretSHA256[:],
+		ID: k.ID, DisplayName: k.DisplayName, Role: int32(k.Role), SecretSHA256: k.SecretSHA256[:],
 		Bootstrap: k.Bootstrap, CreateTime: k.CreateTime,
 	}
 	if k.Organization != "" {
@@ -48,7 +48,7 @@ func (s *Store) APIKey(ctx context.Context, id string) (core.APIKey, error) {
 // APIKeys returns at most limit keys of an organization that come after the given time and id, oldest first.
 func (s *Store) APIKeys(ctx context.Context, organization string, after time.Time, afterID string, limit int) ([]core.APIKey, error) {
 	rows, err := s.queries.OrganizationAPIKeysAfter(ctx, sqlcgen.OrganizationAPIKeysAfterParams{
-		Organization: organization, AfterTime: after, AfterID: afterID, MaxRows: int32(limit),
+		Organization: organization, AfterTime: after, AfterID: afterID, MaxRows: int64(limit),
 	})
 	if err != nil {
 		return nil, translate(fmt.Errorf("list API keys: %w", err))

@@ -32,7 +32,7 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 // newest is a revision that is known to be committed: core.ErrGap is returned when something between the two is not
 // in the feed any more.
 func (s *Store) Changes(ctx context.Context, after, newest int64, limit int) ([]*configv1.Change, error) {
-	rows, err := s.queries.FeedAfter(ctx, sqlcgen.FeedAfterParams{After: after, MaxRows: int32(limit)})
+	rows, err := s.queries.FeedAfter(ctx, sqlcgen.FeedAfterParams{After: after, MaxRows: int64(limit)})
 	if err != nil {
 		return nil, translate(fmt.Errorf("read the feed: %w", err))
 	}

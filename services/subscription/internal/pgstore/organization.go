@@ -38,7 +38,7 @@ func (s *Store) Organization(ctx context.Context, id string) (core.Organization,
 
 // Organizations returns at most limit organizations whose slug comes after the given one, in their order.
 func (s *Store) Organizations(ctx context.Context, after string, limit int) ([]core.Organization, error) {
-	rows, err := s.queries.OrganizationsAfter(ctx, sqlcgen.OrganizationsAfterParams{After: after, MaxRows: int32(limit)})
+	rows, err := s.queries.OrganizationsAfter(ctx, sqlcgen.OrganizationsAfterParams{After: after, MaxRows: int64(limit)})
 	if err != nil {
 		return nil, translate(fmt.Errorf("list organizations: %w", err))
 	}

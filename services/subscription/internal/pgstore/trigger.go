@@ -20,7 +20,7 @@ func (s *Store) Trigger(ctx context.Context, organization, id string) (core.Trig
 // Triggers returns at most limit triggers that come after the given group and id, in the order of both.
 func (s *Store) Triggers(ctx context.Context, afterGroup, afterID string, limit int) ([]core.Trigger, error) {
 	rows, err := s.queries.TriggersByGroupAfter(ctx, sqlcgen.TriggersByGroupAfterParams{
-		AfterGroup: afterGroup, AfterID: afterID, MaxRows: int32(limit),
+		AfterGroup: afterGroup, AfterID: afterID, MaxRows: int64(limit),
 	})
 	if err != nil {
 		return nil, translate(fmt.Errorf("list triggers: %w", err))

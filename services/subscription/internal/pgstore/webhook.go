@@ -28,7 +28,7 @@ func (s *Store) Webhook(ctx context.Context, organization, id string) (core.Webh
 // first.
 func (s *Store) Webhooks(ctx context.Context, organization string, after time.Time, afterID uuid.UUID, limit int) ([]core.Webhook, error) {
 	rows, err := s.queries.OrganizationWebhooksAfter(ctx, sqlcgen.OrganizationWebhooksAfterParams{
-		Organization: organization, AfterTime: after, AfterID: afterID, MaxRows: int32(limit),
+		Organization: organization, AfterTime: after, AfterID: afterID, MaxRows: int64(limit),
 	})
 	if err != nil {
 		return nil, translate(fmt.Errorf("list webhooks: %w", err))

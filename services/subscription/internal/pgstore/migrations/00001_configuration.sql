@@ -32,7 +32,7 @@ CREATE TABLE subscription.api_key (
     id            text        COLLATE "C" PRIMARY KEY,
     organization  text        COLLATE "C" REFERENCES subscription.organization (id),
     display_name  text        NOT NULL,
-    role          smallint    NOT NULL,
+    role          integer     NOT NULL,
     secret_sha256 bytea       NOT NULL CHECK (octet_length(secret_sha256) = 32),
     bootstrap     boolean     NOT NULL DEFAULT false,
     create_time   timestamptz NOT NULL,

@@ -13,10 +13,10 @@ SELECT * FROM subscription.api_key
 WHERE organization = sqlc.arg(organization)::text
   AND (create_time, id) > (sqlc.arg(after_time)::timestamptz, sqlc.arg(after_id)::text COLLATE "C")
 ORDER BY create_time, id
-LIMIT sqlc.arg(max_rows);
+LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: APIKeysAfter :many
-SELECT * FROM subscription.api_key WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows);
+SELECT * FROM subscription.api_key WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: DeleteOrganizationAPIKey :execrows
 DELETE FROM subscription.api_key WHERE id = sqlc.arg(id) AND organization = sqlc.arg(organization)::text;

@@ -11,7 +11,7 @@ INSERT INTO subscription.feed (revision, change, create_time) VALUES ($1, $2, $3
 SELECT revision, change FROM subscription.feed
 WHERE revision > sqlc.arg(after)
 ORDER BY revision
-LIMIT sqlc.arg(max_rows);
+LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: TrimFeed :execrows
 -- Only ever a prefix goes, whatever the clocks of those who wrote the entries said.

@@ -8,7 +8,7 @@ SELECT * FROM subscription.organization WHERE id = $1 AND delete_time IS NULL;
 SELECT * FROM subscription.organization
 WHERE id > sqlc.arg(after) AND delete_time IS NULL
 ORDER BY id
-LIMIT sqlc.arg(max_rows);
+LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: ShareOrganization :one
 -- Returns an organization that nobody can take away before this transaction ends.

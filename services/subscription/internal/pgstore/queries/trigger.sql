@@ -19,10 +19,10 @@ SELECT * FROM subscription.trigger WHERE id = $1;
 SELECT id FROM subscription.trigger WHERE id = ANY (sqlc.arg(ids)::text[]);
 
 -- name: TriggersAfter :many
-SELECT * FROM subscription.trigger WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows);
+SELECT * FROM subscription.trigger WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: TriggersByGroupAfter :many
 SELECT * FROM subscription.trigger
 WHERE (group_name, id) > (sqlc.arg(after_group)::text COLLATE "C", sqlc.arg(after_id)::text COLLATE "C")
 ORDER BY group_name, id
-LIMIT sqlc.arg(max_rows);
+LIMIT sqlc.arg(max_rows)::bigint;

@@ -32,10 +32,10 @@ SELECT * FROM subscription.webhook
 WHERE organization = sqlc.arg(organization)
   AND (create_time, id) > (sqlc.arg(after_time)::timestamptz, sqlc.arg(after_id)::uuid)
 ORDER BY create_time, id
-LIMIT sqlc.arg(max_rows);
+LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: WebhooksAfter :many
-SELECT * FROM subscription.webhook WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows);
+SELECT * FROM subscription.webhook WHERE id > sqlc.arg(after) ORDER BY id LIMIT sqlc.arg(max_rows)::bigint;
 
 -- name: DeleteWebhook :exec
 DELETE FROM subscription.webhook WHERE id = $1;

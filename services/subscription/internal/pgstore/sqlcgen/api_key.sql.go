@@ -30,12 +30,12 @@ func (q *Queries) APIKey(ctx context.Context, id string) (APIKeyRow, error) {
 }
 
 const aPIKeysAfter = `-- name: APIKeysAfter :many
-SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key WHERE id > $1 ORDER BY id LIMIT $2::bigint
 `
 
 type APIKeysAfterParams struct {
 	After   string
-	MaxRows int32
+	MaxRows int64
 }
 
 func (q *Queries) APIKeysAfter(ctx context.Context, arg APIKeysAfterParams) ([]APIKeyRow, error) {
@@ -133,7 +133,7 @@ type InsertAPIKeyParams struct {
 	ID           string
 	Organization *string
 	DisplayName  string
-	Role         int16
+	Role         int32
 	SecretSHA256 []byte
 	Bootstrap    bool
 	CreateTime   time.Time
@@ -157,14 +157,14 @@ SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_ti
 WHERE organization = $1::text
   AND (create_time, id) > ($2::timestamptz, $3::text COLLATE "C")
 ORDER BY create_time, id
-LIMIT $4
+LIMIT $4::bigint
 `
 
 type OrganizationAPIKeysAfterParams struct {
 	Organization string
 	AfterTime    time.Time
 	AfterID      string
-	MaxRows      int32
+	MaxRows      int64
 }
 
 func (q *Queries) OrganizationAPIKeysAfter(ctx context.Context, arg OrganizationAPIKeysAfterParams) ([]APIKeyRow, error) {

@@ -29,12 +29,12 @@ const feedAfter = `-- name: FeedAfter :many
 SELECT revision, change FROM subscription.feed
 WHERE revision > $1
 ORDER BY revision
-LIMIT $2
+LIMIT $2::bigint
 `
 
 type FeedAfterParams struct {
 	After   int64
-	MaxRows int32
+	MaxRows int64
 }
 
 type FeedAfterRow struct {

@@ -14,7 +14,7 @@ type APIKeyRow struct {
 	ID           string
 	Organization *string
 	DisplayName  string
-	Role         int16
+	Role         int32
 	SecretSHA256 []byte
 	Bootstrap    bool
 	CreateTime   time.Time

@@ -52,12 +52,12 @@ const organizationsAfter = `-- name: OrganizationsAfter :many
 SELECT id, display_name, allow_http, create_time, delete_time FROM subscription.organization
 WHERE id > $1 AND delete_time IS NULL
 ORDER BY id
-LIMIT $2
+LIMIT $2::bigint
 `
 
 type OrganizationsAfterParams struct {
 	After   string
-	MaxRows int32
+	MaxRows int64
 }
 
 func (q *Queries) OrganizationsAfter(ctx context.Context, arg OrganizationsAfterParams) ([]OrganizationRow, error) {

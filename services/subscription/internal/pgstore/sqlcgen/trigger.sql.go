@@ -55,12 +55,12 @@ func (q *Queries) Trigger(ctx context.Context, id string) (TriggerRow, error) {
 }
 
 const triggersAfter = `-- name: TriggersAfter :many
-SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger WHERE id > $1 ORDER BY id LIMIT $2::bigint
 `
 
 type TriggersAfterParams struct {
 	After   string
-	MaxRows int32
+	MaxRows int64
 }
 
 func (q *Queries) TriggersAfter(ctx context.Context, arg TriggersAfterParams) ([]TriggerRow, error) {
@@ -96,13 +96,13 @@ const triggersByGroupAfter = `-- name: TriggersByGroupAfter :many
 SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger
 WHERE (group_name, id) > ($1::text COLLATE "C", $2::text COLLATE "C")
 ORDER BY group_name, id
-LIMIT $3
+LIMIT $3::bigint
 `
 
 type TriggersByGroupAfterParams struct {
 	AfterGroup string
 	AfterID    string
-	MaxRows    int32
+	MaxRows    int64
 }
 
 func (q *Queries) TriggersByGroupAfter(ctx context.Context, arg TriggersByGroupAfterParams) ([]TriggerRow, error) {

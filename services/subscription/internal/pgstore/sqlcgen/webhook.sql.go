@@ -107,14 +107,14 @@ SELECT id, organization, display_name, target_url, triggers, sealed_secrets, pau
 WHERE organization = $1
   AND (create_time, id) > ($2::timestamptz, $3::uuid)
 ORDER BY create_time, id
-LIMIT $4
+LIMIT $4::bigint
 `
 
 type OrganizationWebhooksAfterParams struct {
 	Organization string
 	AfterTime    time.Time
 	AfterID      uuid.UUID
-	MaxRows      int32
+	MaxRows      int64
 }
 
 func (q *Queries) OrganizationWebhooksAfter(ctx context.Context, arg OrganizationWebhooksAfterParams) ([]WebhookRow, error) {
@@ -248,12 +248,12 @@ func (q *Queries) Webhook(ctx context.Context, arg WebhookParams) (WebhookRow, e
 }
 
 const webhooksAfter = `-- name: WebhooksAfter :many
-SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook WHERE id > $1 ORDER BY id LIMIT $2::bigint
 `
 
 type WebhooksAfterParams struct {
 	After   uuid.UUID
-	MaxRows int32
+	MaxRows int64
 }
 
 func (q *Queries) WebhooksAfter(ctx context.Context, arg WebhooksAfterParams) ([]WebhookRow, error) {
