@@ -17,32 +17,34 @@ func ParseName(name, pattern string) ([]string, error) { return ParseNameField("
 
 // ParseNameField is ParseName for a name in another field, such as `parent` or `webhook.name`.
 func ParseNameField(field, name, pattern string) ([]string, error) {
-	invalid := func() ([]string, error) {
+	ids, ok := match(name, pattern)
+	if !ok {
 		return nil, fault.Invalid(fault.Field{Path: field, Rule: "resource_name", Message: "must have the form " + pattern})
 	}
-	if len(name) > maxNameLength {
-		return invalid()
-	}
-	if strings.Count(name, "/") != strings.Count(pattern, "/") {
-		return invalid()
+	return ids, nil
+}
+
+// match returns the ids within a name that has the form of the pattern.
+func match(name, pattern string) ([]string, bool) {
+	if len(name) > maxNameLength || strings.Count(name, "/") != strings.Count(pattern, "/") {
+		return nil, false
 	}
 	ids := make([]string, 0, 2)
-	rest := pattern
 	for segment := range strings.SplitSeq(name, "/") {
 		var wanted string
-		wanted, rest, _ = strings.Cut(rest, "/")
+		wanted, pattern, _ = strings.Cut(pattern, "/")
 		if !strings.HasPrefix(wanted, "{") {
 			if segment != wanted {
-				return invalid()
+				return nil, false
 			}
 			continue
 		}
 		if !isID(segment) {
-			return invalid()
+			return nil, false
 		}
 		ids = append(ids, segment)
 	}
-	return ids, nil
+	return ids, true
 }
 
 func isID(s string) bool {

@@ -36,6 +36,7 @@ type Config struct {
 
 	OpsAddr       string        `help:"Address of the operators' HTTP endpoints /healthz, /readyz and /metrics, as host:port. They ask for no credential, so the address should be private. Port 0 takes a free one, which the log tells." default:"127.0.0.1:0" env:"MEETWIRE_OPS_ADDR"`
 	ShutdownGrace time.Duration `help:"How long a stop may take: what is in flight by then is cut off." default:"10s" env:"MEETWIRE_SHUTDOWN_GRACE"`
+	HealthCheck   bool          `help:"Ask the process that serves ops-addr on this machine whether it is ready, and exit with 0 or 1; for containers, which have no other program to ask with."`
 }
 
 // Validate reports everything that is wrong.
@@ -73,7 +74,7 @@ func Main[C any](
 	name, description string, config *C, common *Config, args []string, stderr io.Writer,
 	build func(ctx context.Context, r *Runtime, c *C) (Service, error),
 ) int {
-	//nolint:forbidigo // the root of all contexts of the process
+	// The root of all contexts of the process.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// Signals that nobody waits for any more do what they do by default.
@@ -102,6 +103,13 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	if answered {
+		return exitStopped
+	}
+	if p.common.HealthCheck {
+		if err := askReady(ctx, p.common.OpsAddr); err != nil {
+			_, _ = fmt.Fprintf(p.stderr, "%s: %v\n", p.name, err)
+			return exitFailed
+		}
 		return exitStopped
 	}
 	logger, err := telemetry.NewLogger(p.stderr, p.common.LogConfig)

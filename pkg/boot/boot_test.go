@@ -28,7 +28,7 @@ var errBroken = errors.New("broken")
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(envChild); mode != "" {
-		os.Exit(child(mode))
+		os.Exit(child(mode)) //nolint:forbidigo // this is main of another process
 	}
 	pgtest.Main(m)
 }

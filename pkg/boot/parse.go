@@ -103,7 +103,7 @@ func problems(pointer reflect.Value) (all []error) {
 
 // leaves takes joined errors apart.
 func leaves(err error) (all []error) {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // a joined error that is wrapped has a text of its own
+	joined, ok := err.(interface{ Unwrap() []error }) // one that is wrapped has a text of its own
 	switch {
 	case err == nil:
 		return nil
@@ -116,8 +116,9 @@ func leaves(err error) (all []error) {
 	return all
 }
 
-// flagOrVariable finds the names of flags and of environment variables.
-var flagOrVariable = regexp.MustCompile(`--[a-z][a-z0-9-]*|\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b`)
+// flagOrVariable finds the names of flags and of environment variables. A quotation mark in front belongs to what
+// it finds, so that what is quoted is the name of nothing.
+var flagOrVariable = regexp.MustCompile(`"?--[a-z][a-z0-9-]*|\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b`)
 
 // explain names beside each flag its environment variable, and the other way round: whoever reads the message may
 // have set either. It takes out arguments that belong to no flag, which may be a secret behind a stray space.

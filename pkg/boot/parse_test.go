@@ -94,7 +94,7 @@ func TestParseFlags(t *testing.T) {
 }
 
 // The environment belongs to the whole process, so this test does not run beside others.
-func TestParseEnvironment(t *testing.T) { //nolint:paralleltest // t.Setenv
+func TestParseEnvironment(t *testing.T) {
 	t.Setenv("MEETWIRE_SERVICE_TOKEN", password)
 	t.Setenv("MEETWIRE_LOG_LEVEL", "warn")
 	t.Setenv("MEETWIRE_LOG_FORMAT", "text")
@@ -111,7 +111,7 @@ func TestParseEnvironment(t *testing.T) { //nolint:paralleltest // t.Setenv
 	require.False(t, config.Service.Migrate)
 }
 
-func TestParseRefusesTheEnvironment(t *testing.T) { //nolint:paralleltest // t.Setenv
+func TestParseRefusesTheEnvironment(t *testing.T) {
 	t.Setenv("MEETWIRE_SERVICE_TOKEN", password)
 	tests := []struct{ variable, value, want string }{
 		{"MEETWIRE_SHUTDOWN_GRACE", "soon", "--shutdown-grace"},
@@ -121,7 +121,7 @@ func TestParseRefusesTheEnvironment(t *testing.T) { //nolint:paralleltest // t.S
 		{"MEETWIRE_OPS_ADDR", "nowhere", "--ops-addr"},
 		{"MEETWIRE_MIGRATE", "perhaps", "--migrate"},
 	}
-	for _, test := range tests { //nolint:paralleltest // t.Setenv
+	for _, test := range tests {
 		t.Run(test.variable, func(t *testing.T) {
 			t.Setenv(test.variable, test.value)
 			_, code, stderr := parse(t)
@@ -141,7 +141,7 @@ func TestParseRefusesFlags(t *testing.T) {
 		want []string
 	}{
 		"required":         {nil, []string{"--service-token (MEETWIRE_SERVICE_TOKEN) is required"}},
-		"unknown flag":     {[]string{token, "--servce-token=" + password}, []string{"unknown flag --servce-token"}},
+		"unknown flag":     {[]string{token, "--servce-token=" + password}, []string{`unknown flag --servce-token, did you mean "--service-token"?`}},
 		"bad level":        {[]string{token, "--log-level=loud"}, []string{"--log-level (MEETWIRE_LOG_LEVEL) must be one of", `"loud"`}},
 		"bad format":       {[]string{token, "--log-format=xml"}, []string{"--log-format (MEETWIRE_LOG_FORMAT) must be one of"}},
 		"bad duration":     {[]string{token, "--shutdown-grace=soon"}, []string{"--shutdown-grace (MEETWIRE_SHUTDOWN_GRACE)", "duration"}},

@@ -65,7 +65,7 @@ func newRuntime(name string, logger *slog.Logger) *Runtime {
 // Defer has close called after the service has stopped, or could not be built; the last one that was given comes
 // first. Its context ends with the grace period; close is called even when that is over. May be called until the
 // service has stopped.
-func (r *Runtime) Defer(name string, close func(context.Context) error) { //nolint:predeclared // that is what it does
+func (r *Runtime) Defer(name string, close func(context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closers = append(r.closers, closer{name: name, close: close})
@@ -124,7 +124,7 @@ func (r *Runtime) Postgres(ctx context.Context, config pg.Config) (*pgxpool.Pool
 func (r *Runtime) NATS(ctx context.Context, config bus.NATSConfig) (*nats.Conn, error) {
 	conn, err := bus.Connect(ctx, "meetwire-"+r.name, config, r.Logger)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // it says what failed
+		return nil, err
 	}
 	r.Defer("nats", func(ctx context.Context) error { return drain(ctx, conn) })
 	return conn, nil
@@ -222,5 +222,5 @@ func (r *Runtime) check(ctx context.Context) error {
 	if service == nil {
 		return &lifecycle.CheckError{Name: "start", Err: errStarting}
 	}
-	return (*service).Ready(ctx) //nolint:wrapcheck // the names of its checks are the answer
+	return (*service).Ready(ctx)
 }

@@ -18,9 +18,9 @@ import (
 
 // NATSConfig says how to reach NATS.
 type NATSConfig struct {
-	NATSURL       secret.String `help:"URLs of NATS servers, separated by commas; they may contain a user and a password." default:"nats://127.0.0.1:4222" env:"MEETWIRE_NATS_URL"`
-	NATSCredsFile string        `help:"File with NATS user credentials (JWT and seed)." env:"MEETWIRE_NATS_CREDS_FILE"`
-	NATSCAFile    string        `help:"File with the PEM certificates that NATS servers are checked against, instead of the system's." env:"MEETWIRE_NATS_CA_FILE"`
+	NATSURL       secret.String `help:"URLs of NATS servers, separated by commas; they may contain a user and a password." name:"nats-url" default:"nats://127.0.0.1:4222" env:"MEETWIRE_NATS_URL"`
+	NATSCredsFile string        `help:"File with NATS user credentials (JWT and seed)." name:"nats-creds-file" env:"MEETWIRE_NATS_CREDS_FILE"`
+	NATSCAFile    string        `help:"File with the PEM certificates that NATS servers are checked against, instead of the system's." name:"nats-ca-file" env:"MEETWIRE_NATS_CA_FILE"`
 }
 
 // Waits between attempts to reach NATS.

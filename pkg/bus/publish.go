@@ -72,7 +72,7 @@ func PublishFault(err error) error {
 		case codeMessageTooLarge:
 			return fault.Wrap(fault.InvalidArgument, "MESSAGE_TOO_LARGE", err, "the message is larger than the stream takes")
 		}
-		if api.Code == 503 {
+		if api.Code == 503 || api.ErrorCode == codeNotLeader || api.ErrorCode == codeNoPeers {
 			return fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "the stream is not available")
 		}
 		return fault.Wrap(fault.Internal, "PUBLISH_REFUSED", err, "the stream refused the message")

@@ -20,9 +20,9 @@ func Grace(ctx context.Context) context.Context {
 
 // graceContext has the values of one context and the end of another.
 type graceContext struct {
-	context.Context //nolint:containedctx // a context that is made of two
+	context.Context
 
-	limit context.Context //nolint:containedctx // a context that is made of two
+	limit context.Context
 }
 
 // Done implements context.Context.

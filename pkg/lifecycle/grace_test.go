@@ -42,7 +42,7 @@ func TestGraceKeepsValuesAndOutlivesTheStop(t *testing.T) {
 			require.Equal(t, "outer", ctx.Value(traceKey{}), "a part has the values of the group's context")
 			handler, cancel := context.WithTimeout(context.WithValue(ctx, traceKey{}, "handler"), time.Second)
 			defer cancel()
-			inFlight = lifecycle.Grace(handler)
+			inFlight = lifecycle.Grace(handler) //nolint:fatcontext // looked at after the group has stopped
 			require.Equal(t, "handler", inFlight.Value(traceKey{}))
 			_, has := inFlight.Deadline()
 			require.False(t, has)

@@ -90,14 +90,19 @@ func (a *account) reach(ctx context.Context, p programs, dir string) error {
 	if a == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, versionWait)
+	limited, cancel := context.WithTimeout(ctx, versionWait)
 	defer cancel()
-	if err := a.command(ctx, "/", p.postgres(), "--version").Run(); err != nil {
-		return fmt.Errorf("the user %s, which the server runs as because Postgres refuses root, cannot run %s: %w", a.name, p.postgres(), err)
+	problem := fmt.Sprintf("cannot run %s", p.postgres())
+	err := a.command(limited, "/", p.postgres(), "--version").Run()
+	if err == nil {
+		problem = fmt.Sprintf("cannot enter %s: open the folders above it to that user, or choose another folder", dir)
+		err = a.command(limited, dir, p.postgres(), "--version").Run()
 	}
-	if err := a.command(ctx, dir, p.postgres(), "--version").Run(); err != nil {
-		return fmt.Errorf("the user %s, which the server runs as because Postgres refuses root, cannot enter %s: "+
-			"open the folders above it to that user, or choose another folder: %w", a.name, dir, err)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("check the folder: %w", ctx.Err())
+	case err != nil:
+		return fmt.Errorf("the user %s, which the server runs as because Postgres refuses root, %s: %w", a.name, problem, err)
 	}
 	return nil
 }

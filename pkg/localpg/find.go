@@ -97,11 +97,16 @@ func packaged(patterns ...string) []string {
 		}
 		dirs = append(dirs, matches...)
 	}
+	// The last number of a path is its version: /usr/lib/postgresql/17/bin.
 	number := regexp.MustCompile(`[0-9]+`)
 	version := func(dir string) int {
-		n, err := strconv.Atoi(number.FindString(dir))
-		if err != nil {
+		numbers := number.FindAllString(dir, -1)
+		if len(numbers) == 0 {
 			return 0 // a path without a version: the last resort
+		}
+		n, err := strconv.Atoi(numbers[len(numbers)-1])
+		if err != nil {
+			return 0 // longer than any version
 		}
 		return n
 	}
@@ -125,7 +130,7 @@ func inspect(ctx context.Context, dir string) (programs, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, p.postgres(), "--version").Output() //nolint:gosec // G204: a folder of programs is what this is asked about
 	if err != nil {
-		return p, fmt.Errorf("ask %s for its version: %w", p.postgres(), err)
+		return p, fmt.Errorf("ask %s for its version: %w", p.postgres(), errors.Join(err, ctx.Err()))
 	}
 	p.major, err = parseMajor(string(out))
 	if err != nil {

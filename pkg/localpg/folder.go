@@ -74,41 +74,33 @@ func (f *folder) checkOurs() error {
 	return nil
 }
 
-func (f *folder) acquire() (err error) {
+func (f *folder) acquire() error {
 	lock, err := os.OpenFile(filepath.Join(f.root, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the lock of the folder: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, lock.Close())
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			holder, readErr := io.ReadAll(io.LimitReader(lock, 20))
+			err = errors.Join(fmt.Errorf("%w: %s, started by process %s", ErrRunning, f.root, strings.TrimSpace(string(holder))), readErr)
+		} else {
+			err = fmt.Errorf("lock the folder: %w", err)
 		}
-	}()
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, readErr := io.ReadAll(io.LimitReader(lock, 20))
-		if readErr != nil {
-			holder = []byte("?")
-		}
-		return fmt.Errorf("%w: %s, started by process %s", ErrRunning, f.root, strings.TrimSpace(string(holder)))
-	}
-	if err != nil {
-		return fmt.Errorf("lock the folder: %w", err)
-	}
-	// Who holds it is told to whoever comes next.
-	if err := lock.Truncate(0); err != nil {
-		return fmt.Errorf("write the lock of the folder: %w", err)
-	}
-	if _, err := lock.WriteAt(fmt.Appendln(nil, os.Getpid()), 0); err != nil {
-		return fmt.Errorf("write the lock of the folder: %w", err)
+		return errors.Join(err, lock.Close())
 	}
 	f.lock = lock
+	// Who holds it is told to whoever comes next.
+	_, err = lock.WriteAt(fmt.Appendf(nil, "%-10d\n", os.Getpid()), 0) // as long as any before
+	if err != nil {
+		return errors.Join(fmt.Errorf("write the lock of the folder: %w", err), f.close())
+	}
 	return nil
 }
 
-// close gives the lock up.
+// close gives the lock up. Closing the file is not enough: a program that is being started at the same moment
+// has a copy of it for an instant.
 func (f *folder) close() error {
-	if err := f.lock.Close(); err != nil {
+	if err := errors.Join(syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close()); err != nil {
 		return fmt.Errorf("give up the lock of the folder: %w", err)
 	}
 	return nil

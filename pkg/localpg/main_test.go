@@ -1,7 +1,10 @@
+//go:build unix
+
 package localpg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,7 +30,25 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stdout, s.Port(), s.PID())
 		select {}
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(run(m)) //nolint:forbidigo // it is the main of a test binary
+}
+
+// run gives the tests a temporary folder of their own, for what the download library leaves in it.
+func run(m *testing.M) int {
+	temp, err := os.MkdirTemp("", "localpg-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(temp, 0o755), os.Setenv("TMPDIR", temp))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := errors.Join(goleak.Find(), os.RemoveAll(temp)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
 }
 
 func newContext(t *testing.T) context.Context {

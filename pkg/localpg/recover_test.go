@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg
 
 import (
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,36 +51,6 @@ func TestKilledServer(t *testing.T) {
 
 	again := start(t, s.Options())
 	require.Equal(t, "kept", query(t, again, "SELECT name FROM things"))
-}
-
-// A session that computes does not notice that its server is gone. Until it has ended no new server may touch
-// the data.
-func TestSessionThatOutlivesItsServerIsEnded(t *testing.T) {
-	t.Parallel()
-	s := start(t, Options{Dir: newFolder(t)})
-	execute(t, s, "CREATE TABLE things AS SELECT 'kept' AS name")
-	conn := connect(t, s)
-	result := make(chan error, 1)
-	go func() {
-		_, err := conn.Exec(newContext(t), "DO $$ BEGIN LOOP END LOOP; END $$")
-		result <- err
-	}()
-	require.Eventually(t, func() bool {
-		return query(t, s, "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'") == "1"
-	}, 10*time.Second, 10*time.Millisecond)
-	session := int(conn.PgConn().PID())
-
-	kill(t, s.PID())
-	<-s.Done()
-	require.NoError(t, syscall.Kill(session, 0), "the session must have outlived the server, or this shows nothing")
-	require.NoError(t, s.folder.close()) // as if this process had been killed as well
-	again := start(t, s.Options())
-	require.Error(t, <-result)
-	require.Equal(t, "kept", query(t, again, "SELECT name FROM things"))
-	pids, err := serversOf(newContext(t), s.folder.data())
-	require.NoError(t, err)
-	require.NotContains(t, pids, session)
-	require.Contains(t, pids, again.PID())
 }
 
 // runHelper starts a process that starts a server in the folder.
@@ -145,7 +118,10 @@ func TestServerThatWasLeftRunningIsEnded(t *testing.T) {
 	require.NoError(t, err)
 	left := begin(t, s.Options().Dir, p.postgres(), s.arguments()...)
 	ended := make(chan error, 1)
-	require.Eventually(t, func() bool { return checkPort(s.Port()) != nil }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		conn, err := pgx.Connect(newContext(t), s.URL().Reveal())
+		return err == nil && conn.Close(newContext(t)) == nil
+	}, 20*time.Second, 10*time.Millisecond)
 	go func() { ended <- left.Wait() }()
 
 	again := start(t, s.Options()) // the same port, too

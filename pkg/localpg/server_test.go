@@ -1,7 +1,8 @@
+//go:build unix
+
 package localpg
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,78 +84,6 @@ func TestNobodyGetsInWithoutThePassword(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o700), info.Mode().Perm(), dir)
 	}
-}
-
-// Everybody on the machine can see the command lines of all processes, also of those that live for a moment.
-func TestPasswordIsNowhereToBeSeen(t *testing.T) {
-	t.Parallel()
-	dir := newFolder(t)
-	stop := make(chan struct{})
-	var seen bytes.Buffer
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-			if err != nil {
-				t.Errorf("list processes: %v", err)
-				return
-			}
-			for _, file := range append(files, globEnvironments(dir)...) {
-				text, err := os.ReadFile(file)
-				if err == nil && bytes.Contains(text, []byte("postgres")) {
-					seen.Write(text)
-				}
-			}
-		}
-	})
-	var log bytes.Buffer
-	s, err := Start(newContext(t), Options{Dir: dir, Log: &log})
-	close(stop)
-	watch.Wait()
-	require.NoError(t, err)
-
-	execute(t, s, "SELECT 1")
-	_, err = connect(t, s).Exec(newContext(t), "SELECT broken")
-	require.Error(t, err)
-	password := strings.TrimSpace(readFile(t, s.folder.password()))
-	require.GreaterOrEqual(t, len(password), 20)
-	process, err := os.FindProcess(s.PID())
-	require.NoError(t, err)
-	require.NoError(t, process.Kill())
-	<-s.Done()
-	for where, text := range map[string]string{
-		"command lines": seen.String(),
-		"the error":     s.Err().Error(),
-		"options":       strings.Join(s.arguments(), " "),
-		"formatting":    s.URL().String(),
-	} {
-		require.NotEmpty(t, text, where)
-		require.NotContains(t, text, password, where)
-	}
-	require.Contains(t, seen.String(), "--pwfile", "the watcher must have seen initdb")
-	require.NoError(t, s.Stop(newContext(t)))
-	require.Contains(t, log.String(), "ready to accept connections")
-	require.NotContains(t, log.String(), password)
-}
-
-// globEnvironments lists the environments of the processes that work in a folder.
-func globEnvironments(dir string) []string {
-	cwds, err := filepath.Glob("/proc/[0-9]*/cwd")
-	if err != nil {
-		return nil
-	}
-	var files []string
-	for _, cwd := range cwds {
-		if target, err := os.Readlink(cwd); err == nil && strings.HasPrefix(target, dir) {
-			files = append(files, filepath.Join(filepath.Dir(cwd), "environ"))
-		}
-	}
-	return files
 }
 
 func readFile(t *testing.T, path string) string {

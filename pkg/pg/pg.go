@@ -31,13 +31,13 @@ const DefaultMaxConns = 10
 func (c Config) Validate() error {
 	var errs []error
 	if c.DatabaseURL.IsZero() {
-		errs = append(errs, errors.New("the database URL is missing"))
+		errs = append(errs, errors.New("--database-url is required"))
 	} else if _, err := pgxpool.ParseConfig(c.DatabaseURL.Reveal()); err != nil {
 		// The cause quotes what it could not read, which may be the password.
-		errs = append(errs, errors.New("the database URL cannot be read: it should be like postgres://user:password@host:port/database, with special characters percent-encoded"))
+		errs = append(errs, errors.New("--database-url cannot be read: it should be like postgres://user:password@host:port/database, with special characters percent-encoded"))
 	}
 	if c.MaxConns < 0 {
-		errs = append(errs, fmt.Errorf("the greatest number of connections is %d; it must be at least 1", c.MaxConns))
+		errs = append(errs, fmt.Errorf("--database-max-conns is %d; it must be at least 1", c.MaxConns))
 	}
 	return errors.Join(errs...)
 }

@@ -2,11 +2,13 @@ package pgtest_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,6 +28,9 @@ func createThings(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
+// newName makes the name of a template that no earlier run in this process has made.
+func newName(prefix string) string { return prefix + strings.ToLower(rand.Text()[:8]) }
+
 func count(t *testing.T, pool *pgxpool.Pool) int {
 	t.Helper()
 	var n int
@@ -36,6 +41,7 @@ func count(t *testing.T, pool *pgxpool.Pool) int {
 func TestDatabasesAreClonesOfATemplateThatIsMigratedOnce(t *testing.T) { //nolint:tparallel // the inner tests must have ended before the outer one looks
 	t.Parallel()
 	var migrated atomic.Int32
+	name := newName("clones_")
 	migrate := func(ctx context.Context, pool *pgxpool.Pool) error {
 		migrated.Add(1)
 		return createThings(ctx, pool)
@@ -44,8 +50,8 @@ func TestDatabasesAreClonesOfATemplateThatIsMigratedOnce(t *testing.T) { //nolin
 		for range 6 {
 			t.Run("test", func(t *testing.T) {
 				t.Parallel()
-				a := pgtest.Database(t, "clones", migrate)
-				b := pgtest.Database(t, "clones", migrate)
+				a := pgtest.Database(t, name, migrate)
+				b := pgtest.Database(t, name, migrate)
 				_, err := a.Exec(t.Context(), "INSERT INTO things VALUES (1)")
 				require.NoError(t, err)
 				require.Equal(t, 1, count(t, a))
@@ -125,13 +131,14 @@ func (f *failing) run(use func(tb testing.TB)) (failed bool) {
 func TestFailedMigrationFailsEveryTestOfItsName(t *testing.T) {
 	t.Parallel()
 	var calls int
+	name := newName("broken_")
 	migrate := func(context.Context, *pgxpool.Pool) error {
 		calls++
 		return errors.New("broken")
 	}
 	for range 2 {
 		f := &failing{TB: t}
-		require.True(t, f.run(func(tb testing.TB) { pgtest.Database(tb, "broken", migrate) }))
+		require.True(t, f.run(func(tb testing.TB) { pgtest.Database(tb, name, migrate) }))
 	}
 	require.Equal(t, 1, calls)
 }
@@ -186,4 +193,46 @@ func TestFoldersOfKilledRunsAreRemoved(t *testing.T) {
 	pgtest.Server(t)
 	require.NoDirExists(t, abandoned)
 	require.DirExists(t, live)
+}
+
+// runAgain runs tests of this binary in another process, on a given server.
+func runAgain(t *testing.T, tests, server string) (output string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run", tests)
+	cmd.Env = append(os.Environ(), pgtest.EnvURL+"="+server)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func TestServerOfTheEnvironmentIsUsedAndLeftClean(t *testing.T) {
+	t.Parallel()
+	s := pgtest.Server(t)
+	conn, err := pgx.Connect(t.Context(), s.URL().Reveal())
+	require.NoError(t, err)
+	databases := func() (names []string) {
+		rows, err := conn.Query(t.Context(), "SELECT datname FROM pg_database ORDER BY 1")
+		require.NoError(t, err)
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		return names
+	}
+	before := databases()
+	out, err := runAgain(t, "TestURLLeadsToTheSameDatabase|TestDatabaseURLIsADatabaseOfItsOwn", s.URL().Reveal())
+	require.NoError(t, err, out)
+	require.Equal(t, before, databases(), "nothing may be left on a server that is not ours")
+
+	require.NoError(t, conn.Close(t.Context()))
+}
+
+func TestMissingServerFailsTheRun(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{"postgres://u:hunter2@127.0.0.1:1/d", "host=127.0.0.1 password=hunter2"} {
+		out, err := runAgain(t, "TestURLLeadsToTheSameDatabase", server)
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, out)
+		require.Contains(t, out, "--- FAIL: TestURLLeadsToTheSameDatabase")
+		require.NotContains(t, out, "hunter2")
+	}
 }

@@ -182,7 +182,7 @@ func marshal(value any) ([]byte, error) {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return nil, err
+		return nil, err // the callers say what they were encoding
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -67,7 +67,7 @@ func stored(t *testing.T, js jetstream.JetStream) int {
 	t.Helper()
 	stream, err := js.Stream(newContext(t), bus.StreamEvents)
 	require.NoError(t, err)
-	return int(stream.CachedInfo().State.Msgs) //nolint:gosec // G115: a test stores few
+	return int(stream.CachedInfo().State.Msgs)
 }
 
 func booked(id string) Event {

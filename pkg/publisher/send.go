@@ -35,11 +35,12 @@ type UnacknowledgedError struct {
 
 // Error says what was not acknowledged, and why.
 func (e *UnacknowledgedError) Error() string {
-	text := fmt.Sprintf("publish event %q of %q: no acknowledgement after %d attempts", e.ID, e.Source, e.Attempts)
+	var text strings.Builder
+	fmt.Fprintf(&text, "publish event %q of %q: no acknowledgement after %d attempts", e.ID, e.Source, e.Attempts)
 	for _, err := range e.Unwrap() {
-		text += ": " + err.Error()
+		text.WriteString(": " + err.Error())
 	}
-	return text
+	return text.String()
 }
 
 // Unwrap returns why no further attempt was made, and how the last one failed.

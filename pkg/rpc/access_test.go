@@ -150,10 +150,7 @@ func TestCredentialsThatAreNotValid(t *testing.T) {
 		"trailing space":      {"Bearer " + serviceToken + " "},
 		"two":                 {"Bearer " + key, "Bearer " + key},
 	} {
-		ctx := t.Context()
-		for _, header := range headers {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", header)
-		}
+		ctx := metadata.NewOutgoingContext(t.Context(), metadata.MD{"authorization": headers})
 		for method, call := range calls(w) {
 			f := requireFault(t, call(ctx, "acme"), fault.Unauthenticated, "UNAUTHENTICATED")
 			texts[f.Message] = true

@@ -38,12 +38,12 @@ type method struct {
 // method returns what is known of a method. Only registered methods get here, so there are not many.
 func (i *interceptor) method(fullMethod string) *method {
 	if known, ok := i.methods.Load(fullMethod); ok {
-		return known.(*method) //nolint:forcetypeassert // nothing else is ever stored
+		return known.(*method) // nothing else is ever stored
 	}
 	known, _ := i.methods.LoadOrStore(fullMethod, &method{
 		name: fullMethod, rule: ruleOf(fullMethod), metrics: i.metrics.of(fullMethod),
 	})
-	return known.(*method) //nolint:forcetypeassert // nothing else is ever stored
+	return known.(*method) // nothing else is ever stored
 }
 
 // unary is the grpc.UnaryServerInterceptor.
@@ -106,7 +106,7 @@ func (i *interceptor) check(c *call, message any) error {
 // checkedStream is a stream whose every message is checked before the handler sees it.
 type checkedStream struct {
 	grpc.ServerStream
-	ctx     context.Context //nolint:containedctx // a stream is asked for its context
+	ctx     context.Context // a stream is asked for its context
 	check   func(message any) error
 	refusal atomic.Pointer[error]
 }

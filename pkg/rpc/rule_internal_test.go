@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/meetwire/meetwire/pkg/fault"
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
@@ -93,6 +94,30 @@ func TestRulesThatMakeNoSense(t *testing.T) {
 		require.Zero(t, compileRule(methodWith(t, declared)).roles, name)
 	}
 	require.NotZero(t, compileRule(methodWith(t, &accessv1.Rule{Roles: operator, OrganizationField: "webhook.name"})).roles)
+}
+
+// Only an operator may ask about all organizations at once; a service may not, wherever a rule lets it in.
+func TestAllOrganizationsAreForOperators(t *testing.T) {
+	t.Parallel()
+	r := ruleOf("/meetwire.subscription.v1.WebhookService/ListWebhooks")
+	for _, test := range []struct {
+		caller       Caller
+		organization string
+		allowed      bool
+	}{
+		{Caller{Role: accessv1.Role_ROLE_OPERATOR}, "-", true},
+		{Caller{Role: accessv1.Role_ROLE_OPERATOR}, "acme", true},
+		{Caller{Role: accessv1.Role_ROLE_SERVICE}, "-", false},
+		{Caller{Role: accessv1.Role_ROLE_SERVICE}, "acme", true},
+		{Caller{Role: accessv1.Role_ROLE_ADMIN, Organization: "acme"}, "-", false},
+		{Caller{Role: accessv1.Role_ROLE_ADMIN, Organization: "acme"}, "acme", true},
+		{Caller{Role: accessv1.Role_ROLE_ADMIN, Organization: "acme"}, "acme-2", false},
+		{Caller{Role: accessv1.Role_ROLE_ADMIN, Organization: "acme-2"}, "acme", false},
+	} {
+		err := checkOrganization(test.caller, &r, &subscriptionv1.ListWebhooksRequest{Parent: "organizations/" + test.organization})
+		require.Equal(t, test.allowed, err == nil, "%+v %s", test.caller, test.organization)
+		require.Equal(t, !test.allowed, fault.Is(err, fault.PermissionDenied))
+	}
 }
 
 // methodWith describes a method that takes a CreateWebhookRequest.

@@ -48,7 +48,9 @@ func Serve(ctx context.Context, server *grpc.Server, listener net.Listener) erro
 	if err := stop(grace, server, maxAbort); err != nil {
 		return err
 	}
-	<-served // it ends with the server
+	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // stopped before it had begun
+		return fmt.Errorf("serve gRPC: %w", err)
+	}
 	return nil
 }
 

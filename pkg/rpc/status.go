@@ -65,7 +65,7 @@ func faultStatus(f *fault.Error) *status.Status {
 		reason = strings.ToUpper(snake(code))
 	}
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: clip(reason, maxPathBytes), Domain: domain}}
-	if f.Kind == fault.Internal {
+	if code == codes.Internal { // of an unknown kind too
 		message = textInternal
 	} else if len(f.Fields) > 0 {
 		details = append(details, badRequest(f.Fields))
@@ -132,6 +132,7 @@ func FaultFromStatus(err error) error {
 		return fmt.Errorf("call another service: %w", context.DeadlineExceeded)
 	case codes.Canceled:
 		return fmt.Errorf("call another service: %w", context.Canceled)
+	default:
 	}
 	kind := kindOf(st.Code())
 	info := errorInfo(st)

@@ -11,12 +11,21 @@ import (
 	"github.com/meetwire/meetwire/pkg/fault"
 )
 
-// maxViolations bounds how many violations are told; a status holds no more.
-const maxViolations = 20
+const (
+	// maxViolations bounds how many violations are told; a status holds no more.
+	maxViolations = 20
+	// thoroughBytes is the size from which on only the first violation of a request is looked for: a million
+	// items that are all wrong would keep a processor busy for seconds.
+	thoroughBytes = 64 << 10
+)
 
 // validate checks a request against the rules in its descriptor (buf.validate).
 func validate(validator protovalidate.Validator, request proto.Message) error {
-	err := validator.Validate(request)
+	var options []protovalidate.ValidationOption
+	if proto.Size(request) >= thoroughBytes {
+		options = append(options, protovalidate.WithFailFast())
+	}
+	err := validator.Validate(request, options...)
 	if err == nil {
 		return nil
 	}

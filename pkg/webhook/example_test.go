@@ -48,7 +48,7 @@ func ExampleHandler() {
 	now := time.Now()
 	signature := signer.Sign("0195-7c1e", now, []byte(body))
 	for _, sent := range []string{body, body, strings.Replace(body, "m-1", "m-2", 1)} {
-		r := httptest.NewRequest(http.MethodPost, "/webhooks", strings.NewReader(sent))
+		r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/webhooks", strings.NewReader(sent))
 		r.Header.Set(webhook.HeaderID, "0195-7c1e")
 		r.Header.Set(webhook.HeaderTimestamp, strconv.FormatInt(now.Unix(), 10))
 		r.Header.Set(webhook.HeaderSignature, signature)

@@ -99,11 +99,12 @@ func FuzzVerify(f *testing.F) {
 		h.Set(HeaderTimestamp, "1614265330")
 		h.Set(HeaderSignature, s.Sign(id, vectorTime(), body))
 		err := v.Verify(h, body)
-		if id == "" {
+		switch {
+		case id == "":
 			require.ErrorIs(t, err, ErrMissingHeader)
-		} else if strings.Contains(id, ".") || len(id) > maxIDBytes {
+		case strings.Contains(id, "."), len(id) > maxIDBytes:
 			require.ErrorIs(t, err, ErrMalformedHeader)
-		} else {
+		default:
 			require.NoError(t, err)
 		}
 	})

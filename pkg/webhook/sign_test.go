@@ -86,7 +86,8 @@ func TestSignKeepsNoLargeBuffer(t *testing.T) {
 	require.Equal(t, vectorSignature, s.Sign(vectorID, vectorTime(), []byte(vectorBody)))
 }
 
-func TestSignAllocatesOnlyItsResult(t *testing.T) { //nolint:paralleltest // AllocsPerRun counts the allocations of all goroutines
+// Not parallel: AllocsPerRun counts the allocations of all goroutines.
+func TestSignAllocatesOnlyItsResult(t *testing.T) {
 	s := signer(t, parse(t, vectorSecret))
 	body := bytes.Repeat([]byte("x"), 1024)
 	allocations := testing.AllocsPerRun(100, func() { s.Sign(vectorID, vectorTime(), body) })

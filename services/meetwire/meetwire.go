@@ -13,12 +13,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/meetwire/meetwire/pkg/version"
+	"github.com/meetwire/meetwire/services/meetwire/internal/envfile"
 	"github.com/meetwire/meetwire/services/meetwire/internal/up"
 )
 
 // commands is the command line.
 type commands struct {
 	Up      up.Config        `cmd:"" help:"Run everything in this process: NATS, Postgres and the four services, on loopback only."`
+	Env     envfile.Command  `cmd:"" help:"Make the secrets of a new installation and print them as NAME=value lines."`
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
@@ -58,11 +60,18 @@ func Main(args []string, stdout, stderr io.Writer) (code int) {
 		report(stderr, err)
 		return exitFailure
 	}
-	if _, err := parser.Parse(args); err != nil {
+	command, err := parser.Parse(args)
+	if err != nil {
 		report(stderr, err)
 		return exitUsage
 	}
-	if err := up.Run(ctx, cli.Up, stdout, stderr); err != nil && !errors.Is(err, context.Canceled) {
+	switch command.Command() {
+	case "up":
+		err = up.Run(ctx, cli.Up, stdout, stderr)
+	case "env":
+		err = cli.Env.Run(stdout)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		report(stderr, err)
 		return exitFailure
 	}

@@ -10,10 +10,11 @@ import (
 	"github.com/meetwire/meetwire/pkg/secret"
 )
 
-// Limits of the configuration.
+// Limits and defaults of the configuration.
 const (
-	minServiceToken  = 32 // characters
-	minFeedRetention = time.Hour
+	minServiceToken      = 32 // characters
+	minFeedRetention     = time.Hour
+	defaultFeedRetention = 7 * 24 * time.Hour // as the tag says
 )
 
 // Config is what an installation decides about the subscription service. Secrets are better given by the
@@ -24,7 +25,7 @@ type Config struct {
 	ServiceToken  secret.String `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
 	Keyset        secret.String `help:"Keyset that webhook secrets are encrypted with." env:"MEETWIRE_KEYSET"`
 	Migrate       bool          `help:"Bring the database schema up to date at the start." default:"true" negatable:"" env:"MEETWIRE_MIGRATE"`
-	FeedRetention time.Duration `help:"How long other services can catch up with changes without loading everything anew; at least 1h." default:"168h" env:"MEETWIRE_FEED_RETENTION"`
+	FeedRetention time.Duration `help:"How long other services can catch up with changes without loading everything anew; at least 1h. 0: 168h." default:"168h" env:"MEETWIRE_FEED_RETENTION"`
 }
 
 // Validate reports everything that is wrong. No error shows a secret.
@@ -43,7 +44,7 @@ func (c *Config) Validate() error {
 	} else if _, err := seal.New(c.Keyset); err != nil {
 		all = append(all, fmt.Errorf("keyset (MEETWIRE_KEYSET): %w", err))
 	}
-	if c.FeedRetention < minFeedRetention {
+	if c.FeedRetention != 0 && c.FeedRetention < minFeedRetention {
 		all = append(all, fmt.Errorf("feed-retention (MEETWIRE_FEED_RETENTION): must be at least %s", minFeedRetention))
 	}
 	return errors.Join(all...)

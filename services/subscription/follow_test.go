@@ -67,14 +67,29 @@ func (s *stream) change(t *testing.T) *configv1.Change {
 // snapshot returns the pages of the snapshot that the stream begins with.
 func (s *stream) snapshot(t *testing.T) []*configv1.SnapshotPage {
 	t.Helper()
+	pages, err := s.pages()
+	require.NoError(t, err)
+	return pages
+}
+
+// pages is snapshot for use in goroutines.
+func (s *stream) pages() ([]*configv1.SnapshotPage, error) {
 	var pages []*configv1.SnapshotPage
 	for {
-		page := s.next(t).GetSnapshotPage()
-		require.NotNil(t, page, "nothing comes between the pages")
+		message, err := s.Recv()
+		if err != nil {
+			return nil, err
+		}
+		page := message.GetSnapshotPage()
+		if page == nil {
+			return nil, fmt.Errorf("%v comes between the pages", message)
+		}
 		pages = append(pages, page)
-		require.Equal(t, pages[0].GetRevision(), page.GetRevision())
+		if page.GetRevision() != pages[0].GetRevision() {
+			return nil, fmt.Errorf("page of revision %d among those of %d", page.GetRevision(), pages[0].GetRevision())
+		}
 		if page.GetLast() {
-			return pages
+			return pages, nil
 		}
 	}
 }

@@ -2,7 +2,6 @@ package subscription_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -83,7 +82,7 @@ func (i *installation) startWith(t *testing.T, cfg subscription.Config) *instanc
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	service, err := subscription.New(cfg, subscription.Deps{
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Registry: prometheus.NewRegistry(),
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		DB: i.pool, Listener: listener,
 	})
 	require.NoError(t, err)

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
@@ -139,8 +141,7 @@ func TestSeveralInstancesStartAtOnce(t *testing.T) {
 	for range 5 {
 		service, address := i.make(t, i.config())
 		addresses = append(addresses, address)
-		running.Go(func() { require.NoError(t, service.Run(ctx)) })
-		defer func() { require.NoError(t, service.Ready(t.Context())) }()
+		running.Go(func() { assert.NoError(t, service.Run(ctx)) })
 	}
 	for _, address := range addresses {
 		at := &instance{installation: i, address: address}
@@ -177,7 +178,7 @@ func TestOperatorKeysOfInstancesThatDisagree(t *testing.T) {
 		cfg.OperatorKey = newKey(t)
 		service, address := i.make(t, cfg)
 		keys, addresses = append(keys, cfg.OperatorKey), append(addresses, address)
-		running.Go(func() { require.NoError(t, service.Run(ctx)) })
+		running.Go(func() { assert.NoError(t, service.Run(ctx)) })
 		require.Eventually(t, func() bool { return service.Ready(t.Context()) == nil }, patience, poll)
 	}
 	valid := 0
@@ -216,7 +217,7 @@ func TestNewRefusesWhatIsMissing(t *testing.T) {
 		"MEETWIRE_OPERATOR_KEY":   func(c *subscription.Config) { c.OperatorKey = secret.New("mwk_hunter2") },
 		"MEETWIRE_SERVICE_TOKEN":  func(c *subscription.Config) { c.ServiceToken = secret.New("hunter2-hunter2-hunter2-hunter2") },
 		"MEETWIRE_KEYSET":         func(c *subscription.Config) { c.Keyset = secret.New("hunter2") },
-		"MEETWIRE_FEED_RETENTION": func(c *subscription.Config) { c.FeedRetention = 0 },
+		"MEETWIRE_FEED_RETENTION": func(c *subscription.Config) { c.FeedRetention = time.Minute },
 	} {
 		cfg := i.config()
 		spoil(&cfg)

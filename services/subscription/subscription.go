@@ -63,6 +63,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
+	if cfg.FeedRetention == 0 {
+		cfg.FeedRetention = defaultFeedRetention
+	}
 	box, err := seal.New(cfg.Keyset)
 	if err != nil {
 		return nil, fmt.Errorf("open the keyset: %w", err)

@@ -96,6 +96,9 @@ func TestUpdateWithMaskChangesWhatItNames(t *testing.T) {
 	requireSame(t, want, i.update(t, other, "retry_policy.first_delay", "retry_policy.factor"))
 	want.RetryPolicy.MaxDelay, want.RetryPolicy.Jitter = durationpb.New(24*time.Hour), 0
 	requireSame(t, want, i.update(t, other, "retry_policy.max_delay", "retry_policy.jitter"))
+	want.RetryPolicy.MaxRetries, want.TargetUrl = 4, "https://example.com/other"
+	other.RetryPolicy.MaxRetries = 4
+	requireSame(t, want, i.update(t, other, "retryPolicy.maxRetries", "targetUrl")) // as REST may write it
 	other.RetryPolicy, want.RetryPolicy = nil, nil
 	requireSame(t, want, i.update(t, other, "retry_policy"))
 }
@@ -128,7 +131,7 @@ func TestUpdateRefusesUnknownPaths(t *testing.T) {
 	i := setupTenant(t)
 	w := i.admin.webhook(t, "acme", booking())
 	for _, paths := range [][]string{
-		{"displayName"}, {"display_name", "nonsense"}, {"*", "display_name"}, {"webhook.display_name"}, {"triggers.0"},
+		{"DisplayName"}, {"display_name", "nonsense"}, {"*", "display_name"}, {"webhook.display_name"}, {"triggers.0"},
 		{"retry_policy.nonsense"}, {""}, {"timeout.seconds"}, {"\x00"}, {strings.Repeat("x", 100_000)},
 	} {
 		_, err := i.admin.webhooks.UpdateWebhook(t.Context(), &subscriptionv1.UpdateWebhookRequest{

@@ -22,7 +22,8 @@ const maxDeliveries = 10
 // parkTime is when a delivery for a paused webhook looks again, unless the webhook is resumed before.
 const parkTime = time.Hour
 
-// configWait is how long a task waits for the configuration that it was made with.
+// configWait is how long a task waits for the configuration that it was made with before it is deferred, and then
+// for how long.
 const configWait = 30 * time.Second
 
 // Engine decides what happens to tasks.
@@ -47,7 +48,7 @@ func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
 	switch {
 	case ticket.Deliveries() > maxDeliveries:
 		go e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonPoison, nil) })
-	case !ok && e.Webhooks.Revision() < task.ConfigRevision:
+	case !ok && e.Webhooks.Revision() <= task.ConfigRevision:
 		go e.await(ctx, task, ticket)
 	case !ok:
 		go e.settle(ctx, ticket, func() error { return e.drop(ctx, task) })
@@ -67,11 +68,18 @@ func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
 func (e *Engine) await(ctx context.Context, task *Task, ticket Ticket) {
 	wait, cancel := context.WithTimeout(ctx, configWait)
 	defer cancel()
-	if e.Webhooks.WaitFor(wait, task.ConfigRevision) != nil {
+	if e.Webhooks.WaitFor(wait, task.ConfigRevision) == nil {
+		e.Handle(ctx, task, ticket)
+		return
+	}
+	if ctx.Err() != nil {
 		ticket.Return()
 		return
 	}
-	e.Handle(ctx, task, ticket)
+	// Given back again and again it would become poison, though nothing is wrong with it.
+	e.settle(ctx, ticket, func() error {
+		return e.Queue.Schedule(ctx, task, e.Now().Add(configWait), false, ticket.ID())
+	})
 }
 
 // put defers a task for which there is no slot before a time. That is no attempt.

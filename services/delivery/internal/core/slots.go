@@ -18,6 +18,10 @@ const idleLine = 10 * time.Minute
 // maxReservation bounds how far ahead a slot is reserved.
 const maxReservation = time.Hour
 
+// leastAttempt is what an attempt is expected to take at least: also while nothing is known of a webhook, what does
+// not fit into its line must not come again all at once.
+const leastAttempt = time.Millisecond
+
 // Slots bounds how many attempts one webhook takes up at once, so that a slow one cannot take up all. A task
 // that finds no free slot waits in a short line in memory, as long as its turn is expected within a second;
 // otherwise it is told the time for which a slot is reserved, to come again.
@@ -110,14 +114,15 @@ func (s *Slots) next(l *line, taken *slot) func() {
 // expected is how long the n-th in line will wait. An attempt that has already taken longer than the average is
 // a better guess than the average: so an endpoint that hangs is seen before its first time-out.
 func (s *Slots) expected(l *line, n int, now time.Time) time.Duration {
-	each := l.average
+	each := max(l.average, leastAttempt)
 	for active := range l.active {
 		each = max(each, now.Sub(active.since))
 	}
 	return each * time.Duration(n) / time.Duration(s.limit)
 }
 
-// reserve returns a time at which the webhook is expected to have a slot, later for each call.
+// reserve returns a time at which the webhook is expected to have a slot, later for each call until that would be
+// too far ahead.
 func (s *Slots) reserve(l *line, now time.Time) time.Time {
 	start := now.Add(s.expected(l, len(l.waiting)+1, now))
 	if l.reserved.After(start) {

@@ -19,7 +19,7 @@ type Task struct {
 	TraceParent    string
 	TraceState     string
 
-	// Event is the event as published. A task that comes from a timer may have none: see EventStore.
+	// Event is the event as published. A task that comes from a timer may have none: see Events.
 	Event []byte
 }
 

@@ -70,8 +70,7 @@ func builtIn() []Trigger {
 		},
 		{
 			ID: "meeting.rescheduled", Group: meetings, DisplayName: "Meeting rescheduled",
-			Description: "A meeting was moved to another time. The one event carries both the old and the new time; " +
-				"neither meeting.canceled nor meeting.booked is sent for it.",
+			Description: "A meeting was moved to another time. The event carries both the old and the new time.",
 		},
 		{
 			ID: "meeting.canceled", Group: meetings, DisplayName: "Meeting canceled",

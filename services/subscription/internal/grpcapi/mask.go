@@ -2,7 +2,9 @@ package grpcapi
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -29,7 +31,7 @@ func webhookChange(w *subscriptionv1.Webhook, paths []string) (core.WebhookChang
 	}
 	b := changeBuilder{webhook: w}
 	for _, path := range paths {
-		if !b.add(path) {
+		if !b.add(protoPath(path)) {
 			return core.WebhookChange{}, fault.Invalid(fault.Field{
 				Path: "update_mask", Rule: "known_path",
 				Message: fmt.Sprintf("must name display_name, target_url, triggers, secret, status, retry_policy or "+
@@ -139,4 +141,18 @@ func duration(d *durationpb.Duration) time.Duration {
 		return 0
 	}
 	return d.AsDuration()
+}
+
+// protoPath writes a path as the contract does: in a query string of REST, where nothing converts it, it may come
+// in the lowerCamelCase of JSON.
+func protoPath(path string) string {
+	var b strings.Builder
+	for _, r := range path {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+			r = unicode.ToLower(r)
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
