@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,6 +52,15 @@ func TestMessagesAreGivenOutOnceAndKnowWhereTheyComeFrom(t *testing.T) {
 	require.NoError(t, other.stop(t))
 	require.Equal(t, n, seen.different())
 	require.Equal(t, 1, seen.most())
+}
+
+// gate returns a channel that is closed by open, or before the test cleans up.
+func gate(t *testing.T) (closed <-chan struct{}, open func()) {
+	t.Helper()
+	ch := make(chan struct{})
+	open = sync.OnceFunc(func() { close(ch) })
+	context.AfterFunc(t.Context(), open)
+	return ch, open
 }
 
 // delivered is one time that a message was given out.
@@ -157,22 +167,20 @@ func TestSlowMessageIsNotGivenOutTwice(t *testing.T) {
 	e := setup(t)
 	e.config.AckWait = time.Second
 	var given atomic.Int32
-	release := make(chan struct{})
+	release, open := gate(t)
 	consumer := e.consumer(func(_ context.Context, msg *bus.Msg) {
 		given.Add(1)
 		<-release
 		msg.Done()
 	})
-	consumer.Workers = 1 // so that one is being worked on and the others wait here
 	run(t, consumer.Run)
-	other := e.consumer(consumer.Handle)
 	for range 3 {
 		e.publish(t, bookedSubject, "x")
 	}
-	require.Eventually(t, func() bool { return given.Load() == 1 && e.ackPending(t) == 3 }, patience, tick)
-	run(t, other.Run) // would be given what nobody seems to work on
-	require.Never(t, func() bool { return given.Load() != 1 }, 2500*time.Millisecond, 50*time.Millisecond)
-	close(release)
+	require.Eventually(t, func() bool { return given.Load() == 3 }, patience, tick)
+	run(t, consumer.Run) // would be given what nobody seems to work on
+	require.Never(t, func() bool { return given.Load() != 3 }, 2500*time.Millisecond, 50*time.Millisecond)
+	open()
 	e.requireSettled(t)
 	require.EqualValues(t, 3, given.Load())
 }
@@ -189,7 +197,7 @@ func TestStopReturnsWhatWasNotBegunAndWaitsForWhatWas(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	begun := make(chan string, 10)
-	release := make(chan struct{})
+	release, open := gate(t)
 	var contextWas error
 	first := e.consumer(func(ctx context.Context, msg *bus.Msg) {
 		begun <- string(msg.Data())
@@ -219,7 +227,7 @@ func TestStopReturnsWhatWasNotBegunAndWaitsForWhatWas(t *testing.T) {
 		require.Fail(t, "it did not wait for what was begun")
 	default:
 	}
-	close(release)
+	open()
 	require.NoError(t, stopping.wait(t))
 	require.NoError(t, contextWas, "what is in flight may finish")
 	e.requireSettled(t)

@@ -72,7 +72,7 @@ func New(client configv1.ConfigServiceClient, logger *slog.Logger, maxAge time.D
 func (w *Watcher) Run(ctx context.Context) error {
 	err := lifecycle.Retry(ctx, w.logger, "follow the configuration", minBackoff, maxBackoff, w.follow)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // told to stop
 	}
 	return fmt.Errorf("follow the configuration: %w", err)
 }

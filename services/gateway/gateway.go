@@ -33,13 +33,13 @@ type Service struct {
 	handler http.Handler
 }
 
-// New makes the service and starts nothing.
-func New(config Config, deps Deps) (*Service, error) {
+// New makes the service and starts nothing. The context is that of registering the routes.
+func New(ctx context.Context, config Config, deps Deps) (*Service, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Service{deps: deps}
-	handler, err := rest.NewHandler(context.Background(), rest.Backends{
+	handler, err := rest.NewHandler(ctx, rest.Backends{
 		Subscription: deps.Subscription,
 		Ingest:       deps.Ingest,
 		Delivery:     deps.Delivery,
@@ -103,6 +103,8 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("finish requests: %w", err), server.Close())
 	}
-	<-served
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve HTTP: %w", ended))
+	}
 	return err
 }

@@ -43,5 +43,5 @@ func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot
 	if deps.Listener, err = runtime.Listen(ctx, settings.Service.HTTPAddr); err != nil {
 		return nil, err
 	}
-	return New(settings.Service, deps)
+	return New(ctx, settings.Service, deps)
 }

@@ -115,7 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	group.Add("event index", func(ctx context.Context) error {
 		if s.watcher.WaitFor(ctx, 0) != nil {
-			return nil
+			return nil //nolint:nilerr // we are being stopped
 		}
 		return s.worker.RunIndex(ctx)
 	})

@@ -71,7 +71,7 @@ func TestComposeSetsWhatServicesRead(t *testing.T) {
 	require.NoError(t, err)
 	var compose struct {
 		Services map[string]struct {
-			Build       struct {
+			Build struct {
 				Args struct {
 					Service string `yaml:"SERVICE"`
 				}

@@ -48,7 +48,7 @@ func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
 	switch {
 	case ticket.Deliveries() > maxDeliveries:
 		go e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonPoison, nil) })
-	case !ok && e.Webhooks.Revision() <= task.ConfigRevision:
+	case !ok && e.Webhooks.Revision() < task.ConfigRevision:
 		go e.await(ctx, task, ticket)
 	case !ok:
 		go e.settle(ctx, ticket, func() error { return e.drop(ctx, task) })

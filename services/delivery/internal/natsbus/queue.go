@@ -85,7 +85,8 @@ func (q *Queue) Unschedule(ctx context.Context, task *core.Task) error {
 
 // DeadLetter implements core.Queue.
 func (q *Queue) DeadLetter(ctx context.Context, task *core.Task, reason string, at time.Time, replaces string) error {
-	msg := nats.NewMsg(bus.DeadLetterSubject(task.Lane, task.Organization, task.Webhook, task.Delivery))
+	// The lane is always the trigger's, also after a replay, so that a delivery has one dead letter at most.
+	msg := nats.NewMsg(bus.DeadLetterSubject(bus.Lane(task.Trigger), task.Organization, task.Webhook, task.Delivery))
 	msg.Header = encode(task)
 	msg.Header.Set(bus.HeaderReason, reason)
 	msg.Header.Set(bus.HeaderDeadAt, at.UTC().Format(time.RFC3339Nano))
@@ -130,7 +131,7 @@ func (q *Queue) persist(ctx context.Context, what string, request func(context.C
 		limited, cancel := context.WithTimeout(ctx, attemptTime)
 		defer cancel()
 		err := request(limited)
-		if fault.Is(err, fault.InvalidArgument) || fault.Is(err, fault.NotFound) {
+		if fault.Is(err, fault.InvalidArgument) || fault.Is(err, fault.NotFound) || fault.Is(err, fault.Internal) {
 			return lifecycle.Permanent(err)
 		}
 		return err

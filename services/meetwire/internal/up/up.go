@@ -185,7 +185,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	if err != nil {
 		return err
 	}
-	gatewayService, err := gateway.New(gateway.Config{
+	gatewayService, err := gateway.New(ctx, gateway.Config{
 		HTTPAddr: s.addresses.REST, SubscriptionAddr: s.addresses.Subscription,
 		IngestAddr: s.addresses.Ingest, DeliveryAddr: s.addresses.Delivery,
 	}, gateway.Deps{

@@ -102,6 +102,9 @@ func (s *Server) WatchConfig(req *configv1.WatchConfigRequest, stream grpc.Serve
 	ctx := stream.Context()
 	restored := s.hub.now().restored // before anything is read, so that no restore is missed
 	position, err := s.begin(ctx, req.GetAfterRevision(), stream)
+	if errors.Is(err, errClosed) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (s *Server) WatchConfig(req *configv1.WatchConfigRequest, stream grpc.Serve
 			select {
 			case <-heartbeat.C: // also while there is much to send
 			case <-s.closed:
-				return errClosing()
+				return nil // watchers go on with another instance, or with this one when it is back
 			default:
 				continue
 			}
@@ -129,7 +132,7 @@ func (s *Server) WatchConfig(req *configv1.WatchConfigRequest, stream grpc.Serve
 				continue
 			case <-heartbeat.C:
 			case <-s.closed:
-				return errClosing()
+				return nil // watchers go on with another instance, or with this one when it is back
 			case <-ctx.Done():
 				return ctx.Err()
 			}
@@ -220,8 +223,4 @@ func (s *Server) trim(ctx context.Context) {
 			return
 		}
 	}
-}
-
-func errClosing() error {
-	return fault.New(fault.Unavailable, "SHUTTING_DOWN", "this instance is shutting down: go on with another")
 }

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,6 +21,9 @@ const (
 	pagesAhead = 4
 )
 
+// errClosed ends a snapshot because this instance stops.
+var errClosed = errors.New("this instance stops")
+
 // snapshot sends everything to a watcher and returns the revision of it.
 func (s *Server) snapshot(ctx context.Context, stream grpc.ServerStreamingServer[configv1.WatchConfigResponse]) (int64, error) {
 	select {
@@ -27,7 +31,7 @@ func (s *Server) snapshot(ctx context.Context, stream grpc.ServerStreamingServer
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-s.closed:
-		return 0, errClosing()
+		return 0, errClosed
 	}
 	pages := make(chan *configv1.SnapshotPage, pagesAhead)
 	result := make(chan error, 1)

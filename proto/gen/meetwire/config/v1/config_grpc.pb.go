@@ -30,7 +30,8 @@ const (
 //
 // ConfigService tells the other services what is configured. For services of Meetwire only.
 type ConfigServiceClient interface {
-	// Streams the configuration as it is, and then every change of it. The stream does not end by itself.
+	// Streams the configuration as it is, and then every change of it. The stream
+	// ends without an error only when the instance that serves it stops.
 	WatchConfig(ctx context.Context, in *WatchConfigRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConfigResponse], error)
 }
 
@@ -67,7 +68,8 @@ type ConfigService_WatchConfigClient = grpc.ServerStreamingClient[WatchConfigRes
 //
 // ConfigService tells the other services what is configured. For services of Meetwire only.
 type ConfigServiceServer interface {
-	// Streams the configuration as it is, and then every change of it. The stream does not end by itself.
+	// Streams the configuration as it is, and then every change of it. The stream
+	// ends without an error only when the instance that serves it stops.
 	WatchConfig(*WatchConfigRequest, grpc.ServerStreamingServer[WatchConfigResponse]) error
 	mustEmbedUnimplementedConfigServiceServer()
 }

@@ -1,0 +1,86 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+)
+
+// publisher publishes events to NATS, as an internal service does, the same for every line.
+type publisher struct {
+	js       jetstream.JetStream
+	template *template
+}
+
+// burst publishes events as fast as they are acknowledged, with as many on the way as the services allow
+// themselves, and returns when it began.
+func (p *publisher) burst(ctx context.Context, phase, events int) (time.Time, error) {
+	began := time.Now()
+	futures := make([]jetstream.PubAckFuture, 0, events)
+	for number := range events {
+		if ctx.Err() != nil {
+			return began, ctx.Err()
+		}
+		future, err := p.publish(mark{phase: phase, number: number, published: time.Now()})
+		if err != nil {
+			return began, err
+		}
+		futures = append(futures, future)
+	}
+	return began, await(ctx, futures)
+}
+
+// paced publishes events at a steady rate, however long each takes.
+func (p *publisher) paced(ctx context.Context, phase, events, perSecond int) error {
+	futures := make([]jetstream.PubAckFuture, 0, events)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	began := time.Now()
+	for number := range events {
+		due := began.Add(time.Duration(number) * time.Second / time.Duration(perSecond))
+		if wait := time.Until(due); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		future, err := p.publish(mark{phase: phase, number: number, published: time.Now()})
+		if err != nil {
+			return err
+		}
+		futures = append(futures, future)
+	}
+	return await(ctx, futures)
+}
+
+func (p *publisher) publish(m mark) (jetstream.PubAckFuture, error) {
+	msg, id := p.template.message(m)
+	future, err := bus.PublishAsync(p.js, msg, id)
+	if err != nil {
+		return nil, fmt.Errorf("publish event %d: %w", m.number, err)
+	}
+	return future, nil
+}
+
+var errDuplicate = errors.New("the stream took a new event for a duplicate")
+
+// await waits for the acknowledgement of every event.
+func await(ctx context.Context, futures []jetstream.PubAckFuture) error {
+	for number, future := range futures {
+		ack, err := bus.Await(ctx, future)
+		if err != nil {
+			return fmt.Errorf("publish event %d: %w", number, err)
+		}
+		if ack.Duplicate {
+			return fmt.Errorf("publish event %d: %w", number, errDuplicate)
+		}
+	}
+	return nil
+}
