@@ -29,6 +29,10 @@ const (
 	maxConnectWait = 2 * time.Second
 )
 
+// requestWait is how long the answer to a request of the JetStream API is waited for. One that was sent while the
+// server went away never comes.
+const requestWait = 5 * time.Second
+
 // Connect connects to NATS, trying until the context ends. A connection that is lost later is restored by
 // itself, for as long as it takes; meanwhile publishes fail rather than pile up unseen.
 func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.Logger) (*nats.Conn, error) {
@@ -117,6 +121,8 @@ func JetStream(conn *nats.Conn) (jetstream.JetStream, error) {
 func EnsureStreams(ctx context.Context, js jetstream.JetStream, config Config, logger *slog.Logger) error {
 	for _, stream := range config.Streams() {
 		err := lifecycle.Retry(ctx, logger, "ensure stream "+stream.Name, minConnectWait, maxConnectWait, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, requestWait)
+			defer cancel()
 			_, err := js.CreateOrUpdateStream(ctx, stream)
 			return permanentIfRefused(err)
 		})

@@ -102,6 +102,9 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 		if err != nil {
 			return err
 		}
+		if msg == nil {
+			continue
+		}
 		if ctx.Err() != nil {
 			msg.Return()
 			continue
@@ -116,6 +119,8 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 
 // ensure creates the durable consumer, or changes it to what is configured.
 func (c *Consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestWait)
+	defer cancel()
 	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, c.Config)
 	if err != nil {
 		return nil, fmt.Errorf("ensure the consumer: %w", permanentIfRefused(err))
@@ -136,6 +141,8 @@ func (c *Consumer) handle(ctx context.Context, msg *Msg) {
 	c.Handle(ctx, msg)
 }
 
+// wrap makes a Msg, or none when this process is still working on an earlier delivery of the same message: NATS was
+// away for longer than AckWait, and what is being done need not be done twice.
 func (c *Consumer) wrap(raw jetstream.Msg, held *held) (*Msg, error) {
 	meta, err := raw.Metadata()
 	if err != nil {
@@ -147,10 +154,13 @@ func (c *Consumer) wrap(raw jetstream.Msg, held *held) (*Msg, error) {
 		Sequence:   meta.Sequence.Stream,
 		Deliveries: meta.NumDelivered,
 		Stored:     meta.Timestamp,
+		latest:     raw,
 		held:       held,
 		logger:     c.Logger,
 	}
-	held.add(msg)
+	if !held.add(msg) {
+		return nil, nil //nolint:nilnil // see above
+	}
 	return msg, nil
 }
 
@@ -162,6 +172,7 @@ type Msg struct {
 	Deliveries uint64    // how many times it has been given out, this time included
 	Stored     time.Time // when the stream stored it
 
+	latest jetstream.Msg // its newest delivery, which answers go to; guarded by held
 	held   *held
 	logger *slog.Logger
 }
@@ -170,13 +181,13 @@ type Msg struct {
 func (m *Msg) ID() string { return ReplacementMsgID(m.Stream, m.Sequence) }
 
 // Done acknowledges: the message has had its effect and is not needed any more.
-func (m *Msg) Done() { m.settled(m.Ack()) }
+func (m *Msg) Done() { m.settled(m.held.newest(m).Ack()) }
 
 // Later gives the message back, to be given out again after the delay. Meanwhile it counts as pending.
-func (m *Msg) Later(delay time.Duration) { m.settled(m.NakWithDelay(delay)) }
+func (m *Msg) Later(delay time.Duration) { m.settled(m.held.newest(m).NakWithDelay(delay)) }
 
 // Return gives the message back, to be given out again at once.
-func (m *Msg) Return() { m.settled(m.Nak()) }
+func (m *Msg) Return() { m.settled(m.held.newest(m).Nak()) }
 
 // Bounds of the wait before a message that failed is given out again.
 const (

@@ -6,27 +6,43 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // held knows the messages that a consumer has and nobody has settled.
 type held struct {
 	mu       sync.Mutex
-	messages map[*Msg]struct{}
-	empty    chan struct{} // closed when the last one goes; nil while nobody waits
+	messages map[uint64]*Msg // by sequence
+	empty    chan struct{}   // closed when the last one goes; nil while nobody waits
 }
 
-func newHeld() *held { return &held{messages: make(map[*Msg]struct{})} }
+func newHeld() *held { return &held{messages: make(map[uint64]*Msg)} }
 
-func (h *held) add(m *Msg) {
+// add takes a message in. It reports false when an earlier delivery of it is held: that one is answered in the place
+// of both.
+func (h *held) add(m *Msg) bool {
 	h.mu.Lock()
-	h.messages[m] = struct{}{}
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	if have := h.messages[m.Sequence]; have != nil {
+		have.latest = m.latest
+		return false
+	}
+	h.messages[m.Sequence] = m
+	return true
+}
+
+// newest returns the delivery of a message that answers go to.
+func (h *held) newest(m *Msg) jetstream.Msg {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return m.latest
 }
 
 func (h *held) remove(m *Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.messages, m)
+	delete(h.messages, m.Sequence)
 	if len(h.messages) == 0 && h.empty != nil {
 		close(h.empty)
 		h.empty = nil
@@ -37,7 +53,7 @@ func (h *held) list() []*Msg {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]*Msg, 0, len(h.messages))
-	for m := range h.messages {
+	for _, m := range h.messages {
 		all = append(all, m)
 	}
 	return all
@@ -78,7 +94,7 @@ func (h *held) signalProgress(every time.Duration, logger *slog.Logger) (stop fu
 			case <-ticker.C:
 			}
 			for _, m := range h.list() {
-				if err := m.InProgress(); err != nil {
+				if err := h.newest(m).InProgress(); err != nil {
 					// The message was settled in between, or NATS is away: then all signals fail alike.
 					logger.Debug("progress signal failed", "stream", m.Stream, "sequence", m.Sequence, "error", err)
 				}

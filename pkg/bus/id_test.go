@@ -53,7 +53,6 @@ func TestDifferentThingsHaveDifferentIDs(t *testing.T) {
 		a, b := identities().Draw(t, "a"), identities().Draw(t, "b")
 		delivery := func(i identity) string { return bus.DeliveryID(i.organization, i.source, i.event, i.webhook) }
 		require.Equal(t, a == b, delivery(a) == delivery(b))
-		require.Equal(t, delivery(a), delivery(a))
 		parsed, err := uuid.Parse(delivery(a))
 		require.NoError(t, err)
 		require.Equal(t, uuid.Version(5), parsed.Version())

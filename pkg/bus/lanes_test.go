@@ -84,13 +84,13 @@ func TestRunAllEndsWithTheFirstFailure(t *testing.T) {
 	waits := func(ctx context.Context) error {
 		<-ctx.Done()
 		ended.add("waits")
-		return nil
+		return context.Cause(ctx)
 	}
 	require.ErrorIs(t, bus.RunAll(t.Context(), waits, waits, func(context.Context) error { return broken }), broken)
 	require.Equal(t, map[string]int{"waits": 2}, ended.counts)
 
 	all := run(t, func(ctx context.Context) error { return bus.RunAll(ctx, waits, waits) })
-	require.NoError(t, all.stop(t))
+	require.ErrorIs(t, all.stop(t), context.Canceled)
 	require.Equal(t, map[string]int{"waits": 4}, ended.counts)
 	require.NoError(t, bus.RunAll(t.Context()))
 }

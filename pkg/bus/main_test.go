@@ -2,7 +2,6 @@ package bus_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -27,7 +26,7 @@ const (
 	tick     = 10 * time.Millisecond
 )
 
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newContext(t *testing.T) context.Context {
 	t.Helper()
@@ -165,14 +164,13 @@ type counter struct {
 	counts map[string]int
 }
 
-func (c *counter) add(key string) int {
+func (c *counter) add(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts == nil {
 		c.counts = make(map[string]int)
 	}
 	c.counts[key]++
-	return c.counts[key]
 }
 
 func (c *counter) different() int {

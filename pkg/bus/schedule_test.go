@@ -71,7 +71,7 @@ func TestTimerFiresAtItsTimeWithItsHeaders(t *testing.T) {
 	require.Equal(t, "d1", got.header.Get(bus.HeaderDeliveryID))
 	require.Equal(t, "3", got.header.Get(bus.HeaderAttempt))
 	require.Equal(t, "00-aa-bb-01", got.header.Get(bus.HeaderTraceParent))
-	require.Eventually(t, func() bool { return e.stored(t, bus.StreamRetries) == 0 }, patience, tick, "a timer that fired is gone")
+	require.Eventually(t, func() bool { return e.stored(t) == 0 }, patience, tick, "a timer that fired is gone")
 }
 
 func TestTimerOfATimeThatHasPassedFiresAtOnce(t *testing.T) {
@@ -92,7 +92,7 @@ func TestTimerIsReplacedAndCanceledByItsSubject(t *testing.T) {
 	e.schedule(t, "d2", "canceled", now.Add(1*time.Second), "DELIVERIES:2")
 	e.schedule(t, "d1", "replacement", now.Add(1500*time.Millisecond), bus.ReplacementMsgID(bus.StreamRetries, first.Sequence))
 	e.schedule(t, "d3", "last", now.Add(2*time.Second), "DELIVERIES:3")
-	require.EqualValues(t, 3, e.stored(t, bus.StreamRetries), "one timer for each subject")
+	require.EqualValues(t, 3, e.stored(t), "one timer for each subject")
 
 	retries, err := e.js.Stream(newContext(t), bus.StreamRetries)
 	require.NoError(t, err)
@@ -112,9 +112,9 @@ func TestTimersOfAWebhookAreCanceledTogether(t *testing.T) {
 	retries, err := e.js.Stream(newContext(t), bus.StreamRetries)
 	require.NoError(t, err)
 	require.NoError(t, retries.Purge(newContext(t), jetstream.WithPurgeSubject(bus.RetryTimersFilter("acme", "w2"))))
-	require.EqualValues(t, 3, e.stored(t, bus.StreamRetries))
+	require.EqualValues(t, 3, e.stored(t))
 	require.NoError(t, retries.Purge(newContext(t), jetstream.WithPurgeSubject(bus.RetryTimersFilter("acme", timerWebhook))))
-	require.Zero(t, e.stored(t, bus.StreamRetries))
+	require.Zero(t, e.stored(t))
 }
 
 func TestTimerSurvivesARestart(t *testing.T) {
@@ -129,10 +129,10 @@ func TestTimerSurvivesARestart(t *testing.T) {
 	require.False(t, got.at.Before(at))
 }
 
-// stored returns how many messages a stream has.
-func (e *env) stored(t *testing.T, stream string) uint64 {
+// stored returns how many messages RETRIES has.
+func (e *env) stored(t *testing.T) uint64 {
 	t.Helper()
-	s, err := e.js.Stream(newContext(t), stream)
+	s, err := e.js.Stream(newContext(t), bus.StreamRetries)
 	require.NoError(t, err)
 	return s.CachedInfo().State.Msgs
 }

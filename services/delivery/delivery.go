@@ -113,7 +113,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, time.Now, newID)
+	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, s.hasWebhook, time.Now, newID)
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,11 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	group.Add("api", func(ctx context.Context) error { return rpc.Serve(ctx, s.server, s.deps.Listener) })
 	return group.Run(ctx)
+}
+
+func (s *Service) hasWebhook(id string) bool {
+	_, ok := s.hooks.Webhook(id)
+	return ok
 }
 
 // observe writes the one line, and counts the metrics, of an attempt.

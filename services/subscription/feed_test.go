@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"

@@ -151,7 +151,7 @@ func (s *Slots) Sweep() {
 			at := s.reserve(l, now)
 			s.tasks.Go(func() { away.overflow(at) })
 		}
-		if len(l.active) == 0 && false {
+		if len(l.active) == 0 && now.Sub(l.used) > idleLine {
 			delete(s.lines, webhook)
 		}
 	}

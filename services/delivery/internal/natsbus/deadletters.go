@@ -20,17 +20,20 @@ type DeadLetters struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	queue  *Queue
+	exists func(webhook string) bool
 	now    func() time.Time
 	newID  func() string
 }
 
-// NewDeadLetters opens the stream, which must exist.
-func NewDeadLetters(ctx context.Context, js jetstream.JetStream, queue *Queue, now func() time.Time, newID func() string) (*DeadLetters, error) {
+// NewDeadLetters opens the stream, which must exist. exists reports whether a webhook does.
+func NewDeadLetters(
+	ctx context.Context, js jetstream.JetStream, queue *Queue, exists func(webhook string) bool, now func() time.Time, newID func() string,
+) (*DeadLetters, error) {
 	stream, err := js.Stream(ctx, bus.StreamDeadLetters)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamDeadLetters, err)
 	}
-	return &DeadLetters{js: js, stream: stream, queue: queue, now: now, newID: newID}, nil
+	return &DeadLetters{js: js, stream: stream, queue: queue, exists: exists, now: now, newID: newID}, nil
 }
 
 // DeadLetter is a message of DEADLETTERS.
@@ -54,10 +57,14 @@ func (d *DeadLetters) Get(ctx context.Context, organization, delivery string) (*
 // List returns up to size dead letters of an organization that the filters admit, oldest first, from a sequence
 // on. Empty filters admit all.
 func (d *DeadLetters) List(ctx context.Context, organization, webhook, trigger string, from uint64, size int) ([]*DeadLetter, error) {
-	subject := bus.DeadLetterSubject(bus.AnyToken, organization, bus.AnyToken, bus.AnyToken)
-	if webhook != "" {
-		subject = bus.DeadLetterSubject(bus.AnyToken, organization, webhook, bus.AnyToken)
+	lane, hook := bus.AnyToken, bus.AnyToken
+	if trigger != "" {
+		lane = bus.Lane(trigger)
 	}
+	if webhook != "" {
+		hook = webhook
+	}
+	subject := bus.DeadLetterSubject(lane, organization, hook, bus.AnyToken)
 	var page []*DeadLetter
 	for len(page) < size {
 		letter, err := d.next(ctx, from, subject)
@@ -98,26 +105,28 @@ func (d *DeadLetters) next(ctx context.Context, from uint64, subject string) (*D
 
 // Replay sends a dead letter again, as a new run of the same delivery, and then removes it. If it is interrupted
 // in between and called again within two minutes, the delivery is still sent once. Errors: fault.NotFound,
-// fault.Unavailable, fault.ResourceExhausted.
+// fault.FailedPrecondition (the webhook is gone, so it would be dropped), fault.Unavailable, fault.ResourceExhausted.
 func (d *DeadLetters) Replay(ctx context.Context, organization, delivery string) error {
 	letter, err := d.Get(ctx, organization, delivery)
 	if err != nil {
 		return err
 	}
 	task := letter.Task
+	if !d.exists(task.Webhook) {
+		return fault.New(fault.FailedPrecondition, "WEBHOOK_DELETED", "the webhook of this dead letter was deleted")
+	}
 	task.Lane = bus.LaneBulk
 	task.AttemptBase = task.Attempts
 	msg := nats.NewMsg(bus.DeliverySubject(task.Lane, task.Organization, task.Webhook))
 	msg.Header = encode(task)
 	msg.Data = task.Event
 	id := bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence)
-	// Recorded first: once it is sent, its own records may come at any moment and are the later ones.
-	wait := d.queue.Record(ctx, &core.Record{
-		ID: d.newID(), Time: d.now(), Task: task, AttemptCount: task.Attempts, State: core.StatePending,
-	})
+	// Its time is before that of anything that follows from the replay, whichever is recorded first.
+	record := &core.Record{ID: d.newID(), Time: d.now(), Task: task, AttemptCount: task.Attempts, State: core.StatePending}
 	if _, err := bus.Publish(ctx, d.js, msg, id); err != nil {
 		return err
 	}
+	wait := d.queue.Record(ctx, record)
 	if err := d.stream.DeleteMsg(ctx, letter.Sequence); err != nil && !gone(err) {
 		return fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "the dead letter was sent but not yet removed; repeat the call")
 	}

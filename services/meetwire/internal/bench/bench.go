@@ -21,9 +21,9 @@ import (
 // Config is the command line.
 type Config struct {
 	Rounds      int           `help:"How many times every line is measured, in turn. The table shows medians." default:"5"`
-	Deliveries  int           `help:"Deliveries of one throughput run." default:"30000"`
+	Deliveries  int           `help:"Deliveries of one throughput run." default:"40000"`
 	FanOut      int           `help:"Webhooks that the events of line c go to, 2 to 100." default:"10"`
-	Concurrency int           `help:"Requests at once to one webhook, 1 to 256; the bare loop makes as many in all." default:"8"`
+	Concurrency int           `help:"Requests at once to the receiver in every line, 1 to 256: those of the bare loop, of line b's webhook, and of all webhooks of line c together." default:"80"`
 	Payload     int           `help:"Size of an event's data, in bytes." default:"1024"`
 	Rate        int           `help:"Events per second of a latency run." default:"200"`
 	LatencyTime time.Duration `help:"How long events are published in a latency run." default:"3s"`
@@ -34,10 +34,11 @@ type Config struct {
 
 // Limits of the configuration.
 const (
-	maxFanOut     = 100
-	maxRate       = 20_000
-	maxDeliveries = 5_000_000
-	maxPayload    = 128 << 10
+	maxFanOut      = 100
+	maxConcurrency = 256 // as one webhook of Meetwire has at most
+	maxRate        = 20_000
+	maxDeliveries  = 5_000_000
+	maxPayload     = 128 << 10
 )
 
 // Validate reports everything that is wrong.
@@ -50,7 +51,7 @@ func (c *Config) Validate() error {
 		{"rounds", c.Rounds, 1, 99},
 		{"deliveries", c.Deliveries, 100, maxDeliveries},
 		{"fan-out", c.FanOut, 2, maxFanOut},
-		{"concurrency", c.Concurrency, 1, 256},
+		{"concurrency", c.Concurrency, 1, maxConcurrency},
 		{"payload", c.Payload, minPayload, maxPayload},
 		{"rate", c.Rate, 1, maxRate},
 	} {
@@ -77,14 +78,18 @@ type line struct {
 	key      string
 	title    string
 	webhooks int
+	requests int // at once, to one webhook
 	start    func(ctx context.Context, e *environment, l line, folder string, f *fleet) (*target, error)
 }
 
 func (c *Config) lines() []line {
 	return []line{
-		{key: "a", title: "bare loop", webhooks: 1, start: startLoop},
-		{key: "b", title: "Meetwire, 1 webhook", webhooks: 1, start: startMeetwire},
-		{key: "c", title: fmt.Sprintf("Meetwire, %d webhooks", c.FanOut), webhooks: c.FanOut, start: startMeetwire},
+		{key: "a", title: "bare loop", webhooks: 1, requests: c.Concurrency, start: startLoop},
+		{key: "b", title: "Meetwire, 1 webhook", webhooks: 1, requests: c.Concurrency, start: startMeetwire},
+		{
+			key: "c", title: fmt.Sprintf("Meetwire, %d webhooks", c.FanOut), webhooks: c.FanOut,
+			requests: max(1, c.Concurrency/c.FanOut), start: startMeetwire,
+		},
 	}
 }
 

@@ -144,7 +144,7 @@ func (l *loop) handle(ctx context.Context, msg jetstream.Msg) error {
 }
 
 // startLoop starts line a: a nats-server with one work queue on disk, and the bare loop.
-func startLoop(ctx context.Context, e *environment, _ line, folder string, f *fleet) (*target, error) {
+func startLoop(ctx context.Context, e *environment, l line, folder string, f *fleet) (*target, error) {
 	t, err := newTarget(ctx, e, filepath.Join(folder, "loop"), f)
 	if err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func startLoop(ctx context.Context, e *environment, _ line, folder string, f *fl
 		return t, fmt.Errorf("create the consumer: %w", err)
 	}
 	p, err := f.start("bare loop", e.self, []string{
-		helperLoop, "--nats-url", t.natsURL, "--target", e.receiver.url(0), "--concurrency", strconv.Itoa(e.config.Concurrency),
+		helperLoop, "--nats-url", t.natsURL, "--target", e.receiver.url(0), "--concurrency", strconv.Itoa(l.requests),
 	}, []string{envSecret + "=" + e.secret})
 	if err != nil {
 		return t, err

@@ -1,0 +1,206 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/pkg/seal"
+	"github.com/meetwire/meetwire/pkg/secret"
+)
+
+// services are the programs that Meetwire consists of.
+func services() []string { return []string{"subscription", "ingest", "delivery", "gateway"} }
+
+// build builds the services' programs, unless a folder has them, and returns the folder.
+func (e *environment) build(ctx context.Context) (string, error) {
+	if e.config.BinDir != "" {
+		return e.config.BinDir, nil
+	}
+	e.progress("building the services")
+	folder := filepath.Join(e.folder, "bin") + string(filepath.Separator)
+	args := []string{"build", "-o", folder}
+	for _, service := range services() {
+		args = append(args, "github.com/meetwire/meetwire/services/"+service+"/cmd/"+service)
+	}
+	output, err := exec.CommandContext(ctx, "go", args...).CombinedOutput() //nolint:gosec // G204: nothing from outside
+	if err != nil {
+		return "", fmt.Errorf("build the services (in a checkout of Meetwire, or give --bin-dir): %w: %s", err, bytes.TrimSpace(output))
+	}
+	return folder, nil
+}
+
+// startMeetwire starts lines b and c: a nats-server, a database, the four services as processes of their own, and
+// webhooks that all want the event.
+func startMeetwire(ctx context.Context, e *environment, l line, folder string, f *fleet) (*target, error) {
+	t, err := newTarget(ctx, e, folder, f)
+	if err != nil {
+		return t, err
+	}
+	database := "bench_" + filepath.Base(folder)
+	address, err := e.postgres.create(ctx, database)
+	if err != nil {
+		return t, err
+	}
+	t.close = append(t.close, func(ctx context.Context) error { return e.postgres.drop(ctx, database) })
+	_, key, _, err := rpc.NewKey()
+	if err != nil {
+		return t, err
+	}
+	api := &restClient{key: key, http: &http.Client{Timeout: 5 * time.Second}}
+	env, err := l.settings(ctx, t.natsURL, address, api)
+	if err != nil {
+		return t, err
+	}
+	for _, service := range services() {
+		p, err := f.start(service, filepath.Join(e.programs, service), nil, env[service])
+		if err != nil {
+			return t, err
+		}
+		t.measured = append(t.measured, p)
+	}
+	if err := api.ready(ctx, e.config.Patience); err != nil {
+		return t, err
+	}
+	return t, api.configure(ctx, e, l.webhooks)
+}
+
+// settings are the environment variables of each service. They listen on free ports of loopback.
+func (l line) settings(ctx context.Context, natsURL string, database secret.String, api *restClient) (map[string][]string, error) {
+	keyset, err := seal.GenerateKeyset()
+	if err != nil {
+		return nil, err
+	}
+	token := make([]byte, 32)
+	if _, err := rand.Read(token); err != nil {
+		return nil, fmt.Errorf("make the service token: %w", err)
+	}
+	addresses, err := freeAddresses(ctx, len(services()))
+	if err != nil {
+		return nil, err
+	}
+	gateway := addresses[3]
+	api.base = "http://" + gateway
+	common := []string{
+		"MEETWIRE_SERVICE_TOKEN=" + base64.RawURLEncoding.EncodeToString(token),
+		"MEETWIRE_KEYSET=" + keyset.Reveal(),
+		"MEETWIRE_OPERATOR_KEY=" + api.key.Reveal(),
+		"MEETWIRE_DATABASE_URL=" + database.Reveal(),
+		"MEETWIRE_NATS_URL=" + natsURL,
+		"MEETWIRE_SUBSCRIPTION_ADDR=" + addresses[0],
+		"MEETWIRE_INGEST_ADDR=" + addresses[1],
+		"MEETWIRE_DELIVERY_ADDR=" + addresses[2],
+		"MEETWIRE_HTTP_ADDR=" + gateway,
+		"MEETWIRE_ALLOWED_TARGETS=127.0.0.0/8",
+		"MEETWIRE_CONCURRENCY=" + strconv.Itoa(l.requests),
+		"MEETWIRE_LOG_LEVEL=warn",
+	}
+	settings := make(map[string][]string)
+	for i, service := range services() {
+		settings[service] = append([]string{"MEETWIRE_GRPC_ADDR=" + addresses[i]}, common...)
+	}
+	return settings, nil
+}
+
+// freeAddresses returns addresses of loopback that nobody listens on.
+func freeAddresses(ctx context.Context, n int) (addresses []string, err error) {
+	var config net.ListenConfig
+	for range n {
+		listener, listenErr := config.Listen(ctx, "tcp", "127.0.0.1:0")
+		if listenErr != nil {
+			return nil, fmt.Errorf("look for a free port: %w", listenErr)
+		}
+		// Held until all are found, or one could be found twice.
+		defer func() { err = errors.Join(err, listener.Close()) }()
+		addresses = append(addresses, listener.Addr().String())
+	}
+	return addresses, nil
+}
+
+// restClient calls Meetwire as an operator.
+type restClient struct {
+	base string
+	key  secret.String
+	http *http.Client
+}
+
+// Waits between looks at whether Meetwire is ready.
+const (
+	minReadyWait = 20 * time.Millisecond
+	maxReadyWait = 100 * time.Millisecond
+)
+
+// ready waits until all services are.
+func (c *restClient) ready(ctx context.Context, within time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	quiet := slog.New(slog.DiscardHandler) // not being ready yet is what is expected here
+	err := lifecycle.Retry(limited, quiet, "wait for Meetwire", minReadyWait, maxReadyWait, func(ctx context.Context) error {
+		return c.call(ctx, http.MethodGet, "/readyz", nil)
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("wait for Meetwire: %w", err), ended(ctx))
+	}
+	return nil
+}
+
+// configure makes an organization and its webhooks.
+func (c *restClient) configure(ctx context.Context, e *environment, webhooks int) error {
+	err := c.call(ctx, http.MethodPost, "/v1/organizations?organization_id="+organization,
+		map[string]any{"displayName": "Bench", "allowHttp": true})
+	if err != nil {
+		return fmt.Errorf("create an organization: %w", err)
+	}
+	for i := range webhooks {
+		err := c.call(ctx, http.MethodPost, "/v1/organizations/"+organization+"/webhooks", map[string]any{
+			"displayName": "Webhook " + strconv.Itoa(i), "targetUrl": e.receiver.url(i),
+			"triggers": []string{trigger}, "secret": e.secret,
+		})
+		if err != nil {
+			return fmt.Errorf("create webhook %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// maxAnswer bounds what is shown of an answer that is not a success.
+const maxAnswer = 1 << 10
+
+func (c *restClient) call(ctx context.Context, method, path string, body any) (err error) {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("encode a request: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(encoded))
+	if err != nil {
+		return fmt.Errorf("make a request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+c.key.Reveal())
+	response, err := c.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, response.Body.Close()) }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s: %s", errAnswer, response.Status, answer)
+	}
+	return nil
+}
