@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // what TestMain is for
 }
 
 // binaries are the programs, built once.

@@ -47,8 +47,8 @@ func (c *closers) add(name string, close func(context.Context) error) {
 // closeTime bounds closing everything.
 const closeTime = 4 * time.Second
 
-func (c *closers) close(logger *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+func (c *closers) close(ctx context.Context, logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	var failures []error
 	for i := len(c.all) - 1; i >= 0; i-- {
@@ -74,11 +74,11 @@ func openFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil { //nolint:gosec // G301: see above
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: the folder that the user chose
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the data folder: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // G115: a file descriptor
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %s", errInUse, path), lock.Close())
 	}
 	return &folder{path: path, lock: lock}, nil

@@ -38,7 +38,7 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	var closers closers
-	defer func() { err = errors.Join(err, closers.close(logger)) }()
+	defer func() { err = errors.Join(err, closers.close(context.WithoutCancel(ctx), logger)) }()
 
 	folder, err := openFolder(config.DataDir)
 	if err != nil {
