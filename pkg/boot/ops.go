@@ -25,6 +25,12 @@ func serveOps(ctx context.Context, listener net.Listener, r *Runtime) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
+	return ServeHTTP(ctx, server, listener)
+}
+
+// ServeHTTP serves until the context ends, then finishes the requests that are in flight, and cuts off those that
+// take longer than the grace period.
+func ServeHTTP(ctx context.Context, server *http.Server, listener net.Listener) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	select {

@@ -100,6 +100,19 @@ func checkURL(urls secret.String) error {
 	return nil
 }
 
+// errNotConnected is what readiness finds while NATS is away.
+var errNotConnected = errors.New("not connected")
+
+// Check is the readiness of a connection.
+func Check(conn *nats.Conn) lifecycle.Check {
+	return lifecycle.Check{Name: "nats", Func: func(context.Context) error {
+		if !conn.IsConnected() {
+			return errNotConnected
+		}
+		return nil
+	}}
+}
+
 // publishWindow bounds the publishes of one connection that wait for their acknowledgement.
 const publishWindow = 4096
 

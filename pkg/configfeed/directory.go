@@ -87,8 +87,8 @@ func (d *directory) platformTriggers() ([]string, <-chan struct{}) {
 
 // Key implements rpc.Keys. Besides fault.NotFound it returns fault.Unavailable before the first snapshot, and when
 // the feed has been silent for so long that the key may have been revoked.
-func (w *Watcher) Key(_ context.Context, id string) (rpc.Key, error) {
-	if w.stale() {
+func (w *Watcher) Key(ctx context.Context, id string) (rpc.Key, error) {
+	if w.Ready(ctx) != nil || w.stale() {
 		return rpc.Key{}, fault.New(fault.Unavailable, "CONFIGURATION_STALE", "API keys cannot be checked at the moment")
 	}
 	w.directory.mu.RLock()

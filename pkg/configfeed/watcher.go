@@ -190,10 +190,7 @@ func (w *Watcher) Ready(context.Context) error {
 	return nil
 }
 
-// stale reports whether API keys cannot be told yet, or the feed has been silent for too long to trust one.
+// stale reports whether the feed has been silent for too long to trust an API key.
 func (w *Watcher) stale() bool {
-	if w.Ready(context.Background()) != nil {
-		return true
-	}
 	return time.Since(time.Unix(0, w.lastSign.Load())) > w.maxAge
 }

@@ -120,3 +120,14 @@ func base64URLValue(c byte) (byte, bool) {
 		return 0, false
 	}
 }
+
+// minServiceToken is the least length of the token that services know each other by, in characters.
+const minServiceToken = 32
+
+// CheckServiceToken reports a token between services that is too easy to guess, without showing it.
+func CheckServiceToken(token secret.String) error {
+	if len(token.Reveal()) < minServiceToken {
+		return fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken)
+	}
+	return nil
+}

@@ -2,11 +2,11 @@ package delivery
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/secret"
 )
 
@@ -23,15 +23,10 @@ type Config struct {
 	Streams          bus.Config     `embed:""`
 }
 
-// minServiceToken is the least length of the token between services.
-const minServiceToken = 32
-
 // Validate reports everything that is wrong.
 func (c *Config) Validate() error {
 	var all []error
-	if len(c.ServiceToken.Reveal()) < minServiceToken {
-		all = append(all, fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken))
-	}
+	all = append(all, rpc.CheckServiceToken(c.ServiceToken))
 	if c.Keyset.IsZero() {
 		all = append(all, errors.New("keyset (MEETWIRE_KEYSET): is required"))
 	}

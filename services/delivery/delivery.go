@@ -4,7 +4,6 @@ package delivery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -94,12 +93,7 @@ func New(config Config, deps Deps) (*Service, error) {
 func (s *Service) Ready(ctx context.Context) error {
 	return lifecycle.Ready(ctx,
 		lifecycle.Check{Name: "configuration", Func: s.watcher.Ready},
-		lifecycle.Check{Name: "nats", Func: func(context.Context) error {
-			if !s.deps.NATS.IsConnected() {
-				return errors.New("not connected")
-			}
-			return nil
-		}},
+		bus.Check(s.deps.NATS),
 	)
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/meetwire/meetwire/pkg/boot"
 	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/services/gateway/internal/rest"
 )
@@ -92,19 +93,5 @@ func (s *Service) Run(ctx context.Context) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelWarn),
 	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(s.deps.Listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	err := server.Shutdown(lifecycle.Grace(ctx))
-	if err != nil {
-		err = errors.Join(fmt.Errorf("finish requests: %w", err), server.Close())
-	}
-	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("serve HTTP: %w", ended))
-	}
-	return err
+	return boot.ServeHTTP(ctx, server, s.deps.Listener)
 }

@@ -12,7 +12,6 @@ import (
 
 // Limits and defaults of the configuration.
 const (
-	minServiceToken      = 32 // characters
 	minFeedRetention     = time.Hour
 	defaultFeedRetention = 7 * 24 * time.Hour // as the tag says
 )
@@ -36,9 +35,7 @@ func (c *Config) Validate() error {
 			all = append(all, errors.New("operator-key (MEETWIRE_OPERATOR_KEY): must be an API key, mwk_<id>_<secret>"))
 		}
 	}
-	if len(c.ServiceToken.Reveal()) < minServiceToken {
-		all = append(all, fmt.Errorf("service-token (MEETWIRE_SERVICE_TOKEN): at least %d characters are needed", minServiceToken))
-	}
+	all = append(all, rpc.CheckServiceToken(c.ServiceToken))
 	if c.Keyset.IsZero() {
 		all = append(all, errors.New("keyset (MEETWIRE_KEYSET): is required"))
 	} else if _, err := seal.New(c.Keyset); err != nil {

@@ -11,8 +11,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -90,6 +92,10 @@ func (s *Sender) Send(ctx context.Context, request core.Request) (core.Attempt, 
 	limited, cancel := context.WithTimeout(ctx, request.Timeout)
 	defer cancel()
 
+	var noTLS atomic.Bool
+	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { noTLS.Store(err != nil) },
+	})
 	err := s.exchange(limited, &attempt)
 	if err != nil && ctx.Err() != nil {
 		return core.Attempt{}, ctx.Err()
@@ -98,8 +104,8 @@ func (s *Sender) Send(ctx context.Context, request core.Request) (core.Attempt, 
 	switch {
 	case attempt.StatusCode >= 200 && attempt.StatusCode <= 299:
 		// The receiver has said yes; what happens to the rest of its answer changes nothing.
-	case err != nil:
-		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout)
+	case err != nil && (attempt.StatusCode == 0 || isTimeout(err)):
+		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout, noTLS.Load())
 	default:
 		attempt.ErrorClass = core.ErrorStatus
 		attempt.ErrorMessage = fmt.Sprintf("the receiver answered with status %d", attempt.StatusCode)
@@ -159,33 +165,40 @@ func keptHeaders(header http.Header) []core.Header {
 	return kept
 }
 
-// classify names the failure of an attempt and says it in words that hold nothing of our own network.
-func classify(err error, timeout time.Duration) (class, message string) {
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout()
+}
+
+// classify names the failure of an attempt and says it in words that hold nothing of our own network. noTLS is
+// whether a TLS handshake was begun and failed.
+func classify(err error, timeout time.Duration, noTLS bool) (class, message string) {
 	var (
 		dns         *net.DNSError
 		certificate *tls.CertificateVerificationError
 		record      tls.RecordHeaderError
-		alert       tls.AlertError
 		op          *net.OpError
-		netErr      net.Error
 	)
 	switch {
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
 		return core.ErrorAddress, "the host's address is not one that may be called"
 	case errors.As(err, &dns):
 		return core.ErrorDNS, "the host name has no address"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+	case isTimeout(err):
 		return core.ErrorTimeout, fmt.Sprintf("no complete answer within %s", timeout)
 	case errors.As(err, &certificate):
 		return core.ErrorTLS, "the certificate is not valid: " + certificate.Err.Error()
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return core.ErrorTLS, "the receiver does not speak TLS"
-	case errors.As(err, &alert):
-		return core.ErrorTLS, "the TLS handshake failed: " + alert.Error()
+	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
+		// That is how crypto/tls tells of an alert. One can also come after our side of the handshake.
+		return core.ErrorTLS, "the TLS handshake failed: " + op.Err.Error()
 	case errors.As(err, &op) && op.Op == "dial":
 		return core.ErrorConnect, "no connection: the receiver does not accept any"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
 		return core.ErrorReset, "the connection was closed before there was an answer"
+	case noTLS:
+		return core.ErrorTLS, "the TLS handshake failed"
 	}
 	return core.ErrorProtocol, "the answer is not HTTP"
 }

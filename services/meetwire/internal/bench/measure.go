@@ -31,6 +31,8 @@ type result struct {
 	CPU        map[part]time.Duration // of the others during the throughput run, until nothing was left to do; nil: unknown
 	Services   map[string]usage       // of the measured processes, by name; nil: unknown
 	Duplicates int                    // requests that repeated an earlier one, in both runs
+	Again      int                    // how often the throughput run's deliveries were given out again
+	Timers     int                    // messages stored in RETRIES during the throughput run
 	Messages   int                    // lines that the measured processes have logged
 }
 
@@ -175,7 +177,7 @@ func (m *measurement) throughput(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	before, err := m.read()
+	before, err := m.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -191,28 +193,32 @@ func (m *measurement) throughput(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	after, err := m.read()
+	after, err := m.read(ctx)
 	if err != nil {
 		return err
 	}
 	r.Elapsed = got.Last.Sub(began)
 	r.Settled = max(settled.Sub(got.Last), 0)
-	if after != nil {
-		after.since(before, r)
-	}
+	after.since(before, r)
 	got, err = m.receiver.result(ctx, 0)
 	r.Duplicates += got.Duplicates
 	return err
 }
 
-// reading is what everybody has used so far.
+// reading is what has been used, and what has happened, so far.
 type reading struct {
-	others   map[part]time.Duration
-	services map[string]usage
+	detours  detours
+	others   map[part]time.Duration // nil where the system does not tell
+	services map[string]usage       // nil where the system does not tell
 }
 
 // since writes what was used since an earlier reading into the result.
 func (now *reading) since(before *reading, r *result) {
+	r.Again = int(now.detours.given-before.detours.given) - r.Deliveries //nolint:gosec // G115: counts of messages
+	r.Timers = int(now.detours.timers - before.detours.timers)           //nolint:gosec // G115: counts of messages
+	if now.others == nil {
+		return
+	}
 	r.CPU = make(map[part]time.Duration, len(now.others))
 	for who, cpu := range now.others {
 		r.CPU[who] = cpu - before.others[who]
@@ -223,14 +229,18 @@ func (now *reading) since(before *reading, r *result) {
 	}
 }
 
-// read returns what everybody has used so far; nil where the system does not tell.
-func (m *measurement) read() (*reading, error) {
+// read reads everything.
+func (m *measurement) read(ctx context.Context) (*reading, error) {
+	now := &reading{}
+	var err error
+	if now.detours, err = m.target.detours(ctx); err != nil {
+		return nil, err
+	}
 	p := proc(procRoot)
 	if !p.available() {
-		return nil, nil //nolint:nilnil // documented
+		return now, nil
 	}
-	now := &reading{others: make(map[part]time.Duration), services: make(map[string]usage)}
-	var err error
+	now.others, now.services = make(map[part]time.Duration), make(map[string]usage)
 	for _, one := range m.target.measured {
 		var used usage
 		if used.cpu, err = p.cpu(one.pid()); err != nil {

@@ -71,7 +71,7 @@ func mainRow(rounds []round, i int) []string {
 }
 
 func othersHeader() []string {
-	return []string{"", "nats-server", "receiver", "publisher", "Postgres", "left to do", "repeated", "logged"}
+	return []string{"", "nats-server", "receiver", "publisher", "Postgres", "left to do", "again", "timers", "repeated", "logged"}
 }
 
 func othersRow(rounds []round, i int) []string {
@@ -85,8 +85,10 @@ func othersRow(rounds []round, i int) []string {
 	}
 	return append(row,
 		display(medianOf(rounds, i, func(r result) time.Duration { return r.Settled })),
-		grouped(int64(medianOf(rounds, i, func(r result) int { return r.Duplicates }))),
-		grouped(int64(medianOf(rounds, i, func(r result) int { return r.Messages }))),
+		count(rounds, i, func(r result) int { return r.Again }),
+		count(rounds, i, func(r result) int { return r.Timers }),
+		count(rounds, i, func(r result) int { return r.Duplicates }),
+		count(rounds, i, func(r result) int { return r.Messages }),
 	)
 }
 
@@ -120,8 +122,10 @@ p50, p99       latency run, before that: %s events at %s per second; from just b
 CPU            user and system time of the bare loop, or of the four services together, in a throughput run until nothing
                was left to do: no message unacknowledged, no record unwritten.
 peak memory    greatest resident memory of the same processes, added up; they are started anew for every line.
-left to do     how long after the last arrival that was. repeated: requests that came twice. logged: lines that the
-               measured processes wrote to their logs at level warn.
+left to do     how long after the last arrival that was.
+again, timers  how often deliveries were given back and given out again, because their webhook had no slot for them, and
+               how many messages that or a retry put into RETRIES.
+repeated       requests that came twice. logged: lines that the measured processes wrote to their logs, at level warn.
 `, lines[0].requests, lines[1].requests, c.FanOut, lines[2].requests, grouped(int64(c.Payload)),
 		grouped(int64(c.Deliveries)), grouped(int64(c.latencyEvents())), grouped(int64(c.Rate)))
 }
@@ -142,6 +146,10 @@ func medianOf[N number](rounds []round, i int, figure func(result) N) N {
 		all = append(all, figure(r[i]))
 	}
 	return median(all)
+}
+
+func count(rounds []round, i int, figure func(result) int) string {
+	return grouped(int64(medianOf(rounds, i, figure)))
 }
 
 // unknown stands where the system does not tell.

@@ -90,6 +90,38 @@ func (t *target) settle(ctx context.Context, within time.Duration) (time.Time, e
 	}
 }
 
+// detours is how many messages did not take the straight way so far.
+type detours struct {
+	given  uint64 // how often a delivery was given out
+	timers uint64 // messages stored in RETRIES: timers, and what they fired
+}
+
+// detours counts them.
+func (t *target) detours(ctx context.Context) (detours, error) {
+	var d detours
+	for _, name := range []string{loopStream, bus.StreamDeliveries, bus.StreamRetries} {
+		stream, err := t.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			continue
+		}
+		if err != nil {
+			return d, fmt.Errorf("look at stream %s: %w", name, err)
+		}
+		if name == bus.StreamRetries {
+			d.timers = stream.CachedInfo().State.LastSeq
+			continue
+		}
+		consumers := stream.ListConsumers(ctx)
+		for info := range consumers.Info() {
+			d.given += info.Delivered.Consumer
+		}
+		if err := consumers.Err(); err != nil {
+			return d, fmt.Errorf("look at the consumers of %s: %w", name, err)
+		}
+	}
+	return d, nil
+}
+
 // left says where work is left. Streams are looked at in the order in which work passes through them, so that
 // nothing slips by.
 func (t *target) left(ctx context.Context) (string, error) {

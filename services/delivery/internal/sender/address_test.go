@@ -1,0 +1,81 @@
+package sender
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// strict returns a sender that reaches public addresses and the given ones.
+func strict(t *testing.T, allowed ...netip.Prefix) *Sender {
+	t.Helper()
+	s := New(allowed, 8, time.Now, func() string { return "attempt-id" })
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestSendRefusesAddressesThatAreNotPublic(t *testing.T) {
+	t.Parallel()
+	s := strict(t)
+	for _, host := range []string{
+		"127.0.0.1", "127.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "0.1.2.3",
+		"192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+		"[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]", "[2001:db8::1]",
+		"[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:10.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::1]",
+		"[2002:7f00:1::]", "[2002:a9fe:a9fe::]", "[2001:0:7f00:1::]",
+		"localhost", "localhost.", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
+	} {
+		for _, scheme := range []string{"http", "https"} {
+			request := post(scheme + "://" + host + ":9/")
+			attempt := send(t, s, request)
+			if attempt.ErrorClass == core.ErrorDNS {
+				continue // not every system takes this for an address, or has this name
+			}
+			requireFailed(t, attempt, core.ErrorAddress)
+			require.Equal(t, "the host's address is not one that may be called", attempt.ErrorMessage, host)
+		}
+	}
+}
+
+func TestSendReachesNobodyAtARefusedAddress(t *testing.T) {
+	t.Parallel()
+	var reached atomic.Int64
+	server := receive(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
+	server.Config.ConnState = nil
+	requireFailed(t, send(t, strict(t), post(server.URL)), core.ErrorAddress)
+	require.Zero(t, reached.Load())
+}
+
+func TestSendReachesAllowedAddresses(t *testing.T) {
+	t.Parallel()
+	server := receive(t, func(http.ResponseWriter, *http.Request) {})
+	attempt := send(t, strict(t, netip.MustParsePrefix("127.0.0.1/32")), post(server.URL))
+	require.True(t, attempt.Succeeded(), attempt.ErrorMessage)
+	requireFailed(t, send(t, strict(t, netip.MustParsePrefix("127.0.0.2/32")), post(server.URL)), core.ErrorAddress)
+	requireFailed(t, send(t, strict(t, netip.MustParsePrefix("::1/128")), post(server.URL)), core.ErrorAddress)
+}
+
+func TestSendToAPortWhereNobodyListens(t *testing.T) {
+	t.Parallel()
+	// An address that nothing else on this machine is asked to listen on.
+	listener, err := net.Listen("tcp", "127.0.0.3:0")
+	require.NoError(t, err)
+	url := "http://" + listener.Addr().String()
+	require.NoError(t, listener.Close())
+	attempt := send(t, newSender(t), post(url))
+	requireFailed(t, attempt, core.ErrorConnect)
+	require.Zero(t, attempt.StatusCode)
+}
+
+func TestSendToANameWithoutAddress(t *testing.T) {
+	t.Parallel()
+	attempt := send(t, newSender(t), post("https://receiver.invalid/hook"))
+	requireFailed(t, attempt, core.ErrorDNS)
+}
