@@ -68,13 +68,14 @@ func EventLaneFilter(trigger string) string {
 }
 
 // ParseEventSubject returns the organization and the trigger of an event's subject. Both are as published: the
-// trigger may be one that IsTrigger refuses.
+// trigger may be one that IsTrigger refuses, and empty when the subject ends with the organization.
 func ParseEventSubject(subject string) (organization, trigger string, err error) {
-	tokens := strings.SplitN(subject, ".", 3)
-	if len(tokens) != 3 || tokens[0] != "events" || tokens[1] == "" || tokens[2] == "" {
+	rest, ok := strings.CutPrefix(subject, "events.")
+	organization, trigger, named := strings.Cut(rest, ".")
+	if !ok || organization == "" || named && trigger == "" {
 		return "", "", fmt.Errorf("subject %q is not events.<organization>.<trigger>", subject)
 	}
-	return tokens[1], tokens[2], nil
+	return organization, trigger, nil
 }
 
 // DeliverySubject is where a delivery that may be tried now is published.

@@ -3,6 +3,7 @@ package natsbus
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -29,10 +30,13 @@ func decode(header nats.Header, lane string, body []byte) (*core.Task, error) {
 		EventSequence:  uint64(r.number(bus.HeaderEventSequence)), //nolint:gosec // G115: number refuses what is negative
 		ConfigRevision: r.number(bus.HeaderConfigRevision),
 		AcceptedAt:     r.time(bus.HeaderAcceptedAt),
-		Attempts:       int(r.optional(bus.HeaderAttempt)),
-		AttemptBase:    int(r.optional(bus.HeaderAttemptBase)),
+		Attempts:       r.count(bus.HeaderAttempt),
+		AttemptBase:    r.count(bus.HeaderAttemptBase),
 		TraceParent:    header.Get(bus.HeaderTraceParent),
 		TraceState:     header.Get(bus.HeaderTraceState),
+	}
+	if task.AttemptBase > task.Attempts {
+		r.fail(bus.HeaderAttemptBase)
 	}
 	if len(body) > 0 {
 		task.Event = body
@@ -91,12 +95,20 @@ func (r *headerReader) number(name string) int64 {
 	return n
 }
 
-// optional is a number that is left out when it is 0.
-func (r *headerReader) optional(name string) int64 {
+// maxCount is far beyond what any retry policy allows, over any number of replays.
+const maxCount = math.MaxInt32 / 2
+
+// count is a number of attempts, which is left out when it is 0.
+func (r *headerReader) count(name string) int {
 	if r.header.Get(name) == "" {
 		return 0
 	}
-	return r.number(name)
+	n := r.number(name)
+	if n > maxCount {
+		r.fail(name)
+		return 0
+	}
+	return int(n)
 }
 
 func (r *headerReader) time(name string) time.Time {

@@ -59,6 +59,9 @@ func (d *DeadLetters) Get(ctx context.Context, organization, delivery string) (*
 func (d *DeadLetters) List(ctx context.Context, organization, webhook, trigger string, from uint64, size int) ([]*DeadLetter, error) {
 	lane, hook := bus.AnyToken, bus.AnyToken
 	if trigger != "" {
+		if !bus.IsTrigger(trigger) {
+			return nil, nil
+		}
 		lane = bus.Lane(trigger)
 	}
 	if webhook != "" {
@@ -123,11 +126,15 @@ func (d *DeadLetters) Replay(ctx context.Context, organization, delivery string)
 	id := bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence)
 	// Its time is before that of anything that follows from the replay, whichever is recorded first.
 	record := &core.Record{ID: d.newID(), Time: d.now(), Task: task, AttemptCount: task.Attempts, State: core.StatePending}
-	if _, err := bus.Publish(ctx, d.js, msg, id); err != nil {
+	ack, err := bus.Publish(ctx, d.js, msg, id)
+	if err != nil {
 		return err
 	}
-	wait := d.queue.Record(ctx, record)
-	if err := d.stream.DeleteMsg(ctx, letter.Sequence); err != nil && !gone(err) {
+	wait := func() error { return nil }
+	if !ack.Duplicate { // else an earlier call has sent it, and by now it may have succeeded
+		wait = d.queue.Record(ctx, record)
+	}
+	if err := d.stream.DeleteMsg(ctx, letter.Sequence); err != nil && !d.gone(ctx, letter.Sequence) {
 		return fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "the dead letter was sent but not yet removed; repeat the call")
 	}
 	return wait()
@@ -135,9 +142,7 @@ func (d *DeadLetters) Replay(ctx context.Context, organization, delivery string)
 
 // gone reports that a message was removed already: by another replay, or because the replayed delivery has
 // failed again and its new dead letter has taken the place of the old one.
-func gone(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrMsgNotFound) ||
-		errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) ||
-		errors.As(err, &api) && api.ErrorCode == codeNoMessage
+func (d *DeadLetters) gone(ctx context.Context, sequence uint64) bool {
+	_, err := d.stream.GetMsg(ctx, sequence)
+	return errors.Is(err, jetstream.ErrMsgNotFound)
 }

@@ -70,9 +70,25 @@ func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, par
 	}
 	bus.ScheduleRetry(msg, at, bus.RetryDueSubject(task.Lane, task.Organization, task.Webhook))
 	if at.Add(expiryMargin).After(task.AcceptedAt.Add(q.eventsMaxAge)) {
+		if err := q.load(ctx, task); err != nil {
+			return err
+		}
 		msg.Data = task.Event
 	}
 	return q.publish(ctx, "set a timer", msg, replaces)
+}
+
+// load reads the event of a task that came without one, unless there is none any more.
+func (q *Queue) load(ctx context.Context, task *core.Task) error {
+	if len(task.Event) > 0 {
+		return nil
+	}
+	event, err := q.Event(ctx, task.EventSequence)
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	task.Event = event
+	return err
 }
 
 // Unschedule implements core.Queue.

@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -42,17 +43,21 @@ func EncodeRecord(record *core.Record) *deliveryv1.Record {
 			ResponseBody:      attempt.ResponseBody,
 			ResponseTruncated: attempt.ResponseTruncated,
 			ErrorClass:        attempt.ErrorClass,
-			ErrorMessage:      attempt.ErrorMessage,
+			ErrorMessage:      strings.ToValidUTF8(attempt.ErrorMessage, replacement),
 			NextAttemptTime:   timestamp(record.NextAttemptAt),
 		}
 	}
 	return message
 }
 
+// replacement stands for what is no UTF-8. A record that could not be encoded for it would make an attempt that was
+// made look as if it was not.
+const replacement = "\uFFFD"
+
 func headers(all []core.Header) []*deliveryv1.Header {
 	out := make([]*deliveryv1.Header, len(all))
 	for i, header := range all {
-		out[i] = &deliveryv1.Header{Name: header.Name, Value: header.Value}
+		out[i] = &deliveryv1.Header{Name: header.Name, Value: strings.ToValidUTF8(header.Value, replacement)}
 	}
 	return out
 }

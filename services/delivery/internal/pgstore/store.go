@@ -6,6 +6,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/meetwire/meetwire/pkg/pg"
@@ -51,7 +53,8 @@ func New(pool *pgxpool.Pool) *Store {
 // day is the partition key of an event that EVENTS stored at t.
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// Write stores records in one transaction. Records that are stored already change nothing.
+// Write stores records in one transaction. Records that are stored already change nothing. Errors: fault.Unavailable
+// and fault.Aborted, after which the same call may succeed; every other one is about the records.
 func (s *Store) Write(ctx context.Context, records []*deliveryv1.Record) error {
 	deliveries, attempts, err := rows(records)
 	if err != nil {
@@ -62,8 +65,27 @@ func (s *Store) Write(ctx context.Context, records []*deliveryv1.Record) error {
 			return err
 		}
 	}
-	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+	err = s.write(ctx, deliveries, attempts, nil)
+	if noPartition(err) {
+		// A day that is past its time was dropped since, by this process or by another.
+		s.forget(deliveries.AcceptedOn)
+		err = s.write(ctx, deliveries, attempts, deliveries.AcceptedOn)
+	}
+	return pg.Fault(err)
+}
+
+// write stores rows in one transaction, in which the partitions of the given days are made before: they cannot be
+// dropped until it ends.
+func (s *Store) write(
+	ctx context.Context, deliveries sqlcgen.UpsertDeliveriesParams, attempts sqlcgen.InsertAttemptsParams, days []time.Time,
+) error {
+	return pg.InTx(ctx, s.pool, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
 		q := sqlcgen.New(tx)
+		for _, d := range days {
+			if err := q.EnsureDay(ctx, d); err != nil {
+				return fmt.Errorf("make the partitions of a day: %w", err)
+			}
+		}
 		if err := q.UpsertDeliveries(ctx, deliveries); err != nil {
 			return fmt.Errorf("store deliveries: %w", err)
 		}
@@ -75,7 +97,22 @@ func (s *Store) Write(ctx context.Context, records []*deliveryv1.Record) error {
 		}
 		return nil
 	})
-	return pg.Fault(err)
+}
+
+// noPartition reports whether Postgres found no partition for a row, which it tells as a check violation. The tables
+// have no check constraints.
+func noPartition(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == "23514" && pgErr.ConstraintName == ""
+}
+
+// forget makes ensureDay look again.
+func (s *Store) forget(days []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range days {
+		delete(s.days, d)
+	}
 }
 
 // ensureDay makes the partitions of a day once.

@@ -3,8 +3,8 @@ package sender
 import (
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,18 +46,19 @@ func TestSendRefusesAddressesThatAreNotPublic(t *testing.T) {
 
 func TestSendReachesNobodyAtARefusedAddress(t *testing.T) {
 	t.Parallel()
-	var reached atomic.Int64
-	server := receive(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
-	server.Config.ConnState = nil
+	server := httptest.NewUnstartedServer(http.HandlerFunc(ok))
+	connections := countConnections(server)
+	server.Start()
+	t.Cleanup(server.Close)
 	requireFailed(t, send(t, strict(t), post(server.URL)), core.ErrorAddress)
-	require.Zero(t, reached.Load())
+	require.Empty(t, send(t, newSender(t), post(server.URL)).ErrorClass)
+	require.EqualValues(t, 1, connections.Load(), "that of the sender that may")
 }
 
 func TestSendReachesAllowedAddresses(t *testing.T) {
 	t.Parallel()
 	server := receive(t, func(http.ResponseWriter, *http.Request) {})
-	attempt := send(t, strict(t, netip.MustParsePrefix("127.0.0.1/32")), post(server.URL))
-	require.True(t, attempt.Succeeded(), attempt.ErrorMessage)
+	require.Empty(t, send(t, strict(t, netip.MustParsePrefix("127.0.0.1/32")), post(server.URL)).ErrorClass)
 	requireFailed(t, send(t, strict(t, netip.MustParsePrefix("127.0.0.2/32")), post(server.URL)), core.ErrorAddress)
 	requireFailed(t, send(t, strict(t, netip.MustParsePrefix("::1/128")), post(server.URL)), core.ErrorAddress)
 }

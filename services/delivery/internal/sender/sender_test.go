@@ -64,7 +64,7 @@ func TestSendMakesTheRequestAsItWasRendered(t *testing.T) {
 	send(t, newSender(t), request)
 	require.Equal(t, http.MethodPost, method)
 	require.Equal(t, "/hook?a=b%20c", path)
-	require.Equal(t, string(request.Body), body) //nolint:testifylint // byte for byte: it is what was signed
+	require.Equal(t, string(request.Body), body)
 	require.Equal(t, http.Header{
 		"Content-Type": {"application/json"}, "Content-Length": {"25"}, "User-Agent": {"Meetwire/1.2.3"}, "Webhook-Id": {"d"},
 	}, header, "and nothing else")
@@ -283,8 +283,7 @@ func TestSendIsHungUpOn(t *testing.T) {
 	}{
 		"before an answer":                 {class: core.ErrorReset},
 		"before an answer, by a reset":     {reset: true, class: core.ErrorReset},
-		"in the status line":               {answer: "HTTP/1.1 20", class: core.ErrorReset},
-		"in the headers":                   {answer: "HTTP/1.1 200 OK\r\nContent-Le", class: core.ErrorReset},
+		"in the headers":                   {answer: "HTTP/1.1 200 OK\r\nServer: x\r\n", class: core.ErrorReset},
 		"in the body of a success":         {answer: "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank", status: 200},
 		"in the body, by a reset":          {answer: "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank", reset: true, status: 200},
 		"in the body of a failure":         {answer: "HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nsorry", status: 500, class: core.ErrorStatus},
@@ -298,7 +297,7 @@ func TestSendIsHungUpOn(t *testing.T) {
 		})
 		attempt := send(t, s, post(url))
 		require.Equal(t, test.class, attempt.ErrorClass, "%s: %s", name, attempt.ErrorMessage)
-		if !(test.reset && test.status != 0) { // a reset may overtake what was sent before
+		if !test.reset || test.status == 0 { // a reset may overtake what was sent before
 			require.Equal(t, test.status, attempt.StatusCode, name)
 		}
 		if test.status >= 400 {

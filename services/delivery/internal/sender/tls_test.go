@@ -134,9 +134,6 @@ func TestSendToAReceiverThatRefusesTheHandshake(t *testing.T) {
 		"no cipher in common": {
 			Certificates: certificates, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_RC4_128_SHA},
 		},
-		"it has no certificate": {
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, io.ErrNoProgress },
-		},
 	} {
 		attempt := send(t, s, post(receiveTLS(t, config, ok).URL))
 		require.Equal(t, core.ErrorTLS, attempt.ErrorClass, "%s: %s", name, attempt.ErrorMessage)

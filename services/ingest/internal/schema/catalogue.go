@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -134,6 +135,9 @@ func (c *Catalogue) CheckData(trigger string, data json.RawMessage) (pointer, pr
 	if err != nil {
 		return "", "must be JSON", false
 	}
+	if place, found := hugeNumber(value, nil); found {
+		return pointerTo(place), "must be a number with an exponent from -308 to 308", false
+	}
 	var invalid *jsonschema.ValidationError
 	if err := schema.Validate(value); errors.As(err, &invalid) {
 		pointer, problem = describe(invalid)
@@ -142,18 +146,54 @@ func (c *Catalogue) CheckData(trigger string, data json.RawMessage) (pointer, pr
 	return "", "", true
 }
 
+// maxExponent bounds the exponents of numbers to those that everybody can read (RFC 8259, section 6). The schema
+// library computes with exact fractions, for which a greater one takes much memory, or is more than it can take.
+const maxExponent = 308
+
+// hugeNumber returns where a number has an exponent that is too great.
+func hugeNumber(value any, at []string) (place []string, found bool) {
+	switch v := value.(type) {
+	case json.Number:
+		_, exponent, ok := strings.Cut(strings.ToLower(v.String()), "e")
+		if !ok {
+			return nil, false
+		}
+		n, err := strconv.Atoi(exponent)
+		return at, err != nil || n > maxExponent || n < -maxExponent
+	case map[string]any:
+		for key, inner := range v {
+			if place, found := hugeNumber(inner, append(at, key)); found {
+				return place, true
+			}
+		}
+	case []any:
+		for i, inner := range v {
+			if place, found := hugeNumber(inner, append(at, strconv.Itoa(i))); found {
+				return place, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// pointerTo writes a place as a JSON pointer (RFC 6901).
+func pointerTo(place []string) string {
+	var b strings.Builder
+	for _, token := range place {
+		b.WriteByte('/')
+		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
+	}
+	return b.String()
+}
+
 // describe names the first place, in depth, at which data breaks its schema.
 func describe(invalid *jsonschema.ValidationError) (pointer, problem string) {
 	for len(invalid.Causes) > 0 {
 		invalid = invalid.Causes[0]
 	}
-	var b strings.Builder
-	for _, token := range invalid.InstanceLocation {
-		b.WriteByte('/')
-		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
-	}
+	pointer = pointerTo(invalid.InstanceLocation)
 	if missing, ok := invalid.ErrorKind.(*kind.Required); ok {
-		return b.String(), "must have " + strings.Join(missing.Missing, ", ")
+		return pointer, "must have " + strings.Join(missing.Missing, ", ")
 	}
-	return b.String(), invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+	return pointer, invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English))
 }

@@ -140,11 +140,11 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 	ctx, shared := newFleet(ctx)
 	defer func() { err = errors.Join(err, shared.stop(ctx)) }()
 	if e.receiver, err = startReceiver(ctx, e, shared); err != nil {
-		return err
+		return because(ctx, err)
 	}
 	rounds, err := e.rounds(ctx)
 	if err != nil {
-		return errors.Join(err, ended(ctx))
+		return err
 	}
 	return writeReport(stdout, &config, machine, rounds, time.Since(began))
 }

@@ -86,7 +86,7 @@ func newTemplate(payload int) *template {
 	for i := range t.noise {
 		t.noise[i] = letters[random.IntN(len(letters))]
 	}
-	t.padding = payload - len(t.data(nil, mark{}))
+	t.padding = payload - len(t.data(nil, mark{published: time.Unix(0, 0)}))
 	return t
 }
 

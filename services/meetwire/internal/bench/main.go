@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -52,11 +51,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return exitUsage
 	}
 	err := Run(ctx, config, stdout, stderr)
-	switch {
-	case ctx.Err() != nil:
-		report(stderr, errors.New("stopped before the end; everything that was started has been ended"))
-		return exitFailure
-	case err != nil:
+	if err != nil {
 		report(stderr, err)
 		return exitFailure
 	}

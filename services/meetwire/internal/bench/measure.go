@@ -66,10 +66,7 @@ type measurement struct {
 func (e *environment) measure(ctx context.Context, l line, name string) (r result, err error) {
 	ctx, f := newFleet(ctx)
 	t, err := l.start(ctx, e, l, filepath.Join(e.folder, name), f)
-	defer func() {
-		err = errors.Join(err, ended(ctx))
-		err = errors.Join(err, f.stop(ctx), t.stop(ctx))
-	}()
+	defer func() { err = errors.Join(because(ctx, err), f.stop(ctx), t.stop(ctx)) }()
 	if err != nil {
 		return r, fmt.Errorf("start: %w", err)
 	}
@@ -130,13 +127,13 @@ func (m *measurement) warmUp(ctx context.Context) error {
 func (m *measurement) probe(ctx context.Context) (int, error) {
 	number, err := m.receiver.begin(ctx, m.line.webhooks, 1, true)
 	if err != nil {
-		return 0, errors.Join(err, ended(ctx))
+		return 0, err
 	}
 	if _, err := m.publisher().burst(ctx, number, 1); err != nil {
-		return 0, errors.Join(err, ended(ctx))
+		return 0, err
 	}
 	got, err := m.receiver.result(ctx, probeWait)
-	return got.Arrived, errors.Join(err, ended(ctx))
+	return got.Arrived, err
 }
 
 func (m *measurement) publisher() *publisher {

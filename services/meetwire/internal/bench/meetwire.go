@@ -153,7 +153,7 @@ func (c *restClient) ready(ctx context.Context, within time.Duration) error {
 		return c.call(ctx, http.MethodGet, "/readyz", nil)
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("wait for Meetwire: %w", err), ended(ctx))
+		return fmt.Errorf("wait for Meetwire: %w", err)
 	}
 	return nil
 }

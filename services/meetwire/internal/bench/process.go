@@ -30,12 +30,13 @@ func newFleet(ctx context.Context) (context.Context, *fleet) {
 	return ctx, &fleet{fail: fail}
 }
 
-// ended returns why a fleet's context has ended, if it has.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+// because returns, for an error, why the context has ended, if it has: what the error says is then only what
+// followed from that.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause
 	}
-	return nil
+	return err
 }
 
 // process is one program that was started.
@@ -76,7 +77,7 @@ func (f *fleet) start(name, path string, args, env []string) (*process, error) {
 		}
 		p.err = p.cmd.Wait()
 		if !f.stopping.Load() {
-			f.fail(fmt.Errorf("%s ended by itself (%s): %s", name, p.cmd.ProcessState, p.stderr))
+			f.fail(p.unasked())
 		}
 		close(p.done)
 	}()
@@ -133,6 +134,15 @@ func (p *process) end(ctx context.Context) error {
 	return fmt.Errorf("%s did not end in order and was killed: %s", p.name, p.stderr)
 }
 
+// unasked says how a process ended that nobody told to.
+func (p *process) unasked() error {
+	how := "exit status 0"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	return fmt.Errorf("%s ended by itself (%s): %s", p.name, how, p.stderr)
+}
+
 // pid is the process's number.
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
@@ -142,9 +152,9 @@ func (p *process) firstLine(ctx context.Context) (string, error) {
 	case line := <-p.stdout.line:
 		return line, nil
 	case <-p.done:
-		return "", fmt.Errorf("%s ended at once: %w: %s", p.name, errors.Join(p.err), p.stderr)
+		return "", p.unasked()
 	case <-ctx.Done():
-		return "", errors.Join(ctx.Err(), ended(ctx))
+		return "", ctx.Err()
 	}
 }
 

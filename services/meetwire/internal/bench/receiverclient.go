@@ -89,7 +89,7 @@ func (c *receiverClient) all(ctx context.Context, wanted int, within time.Durati
 	a, err := c.result(ctx, within)
 	switch {
 	case err != nil:
-		return a, errors.Join(err, ended(ctx))
+		return a, err
 	case a.Wrong > 0:
 		return a, fmt.Errorf("%w: %d requests had a wrong signature or body", errAnswer, a.Wrong)
 	case a.Arrived < wanted:

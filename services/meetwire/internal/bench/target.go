@@ -76,7 +76,7 @@ func (t *target) settle(ctx context.Context, within time.Duration) (time.Time, e
 		left, err := t.left(limited)
 		switch {
 		case ctx.Err() != nil:
-			return time.Time{}, errors.Join(ctx.Err(), ended(ctx))
+			return time.Time{}, ctx.Err()
 		case limited.Err() == nil && err != nil:
 			return time.Time{}, err
 		case limited.Err() == nil && left == "":
@@ -85,7 +85,7 @@ func (t *target) settle(ctx context.Context, within time.Duration) (time.Time, e
 		select {
 		case <-ticker.C:
 		case <-limited.Done():
-			return time.Time{}, errors.Join(fmt.Errorf("%w after %s: %s", errNotSettled, within, left), ended(ctx))
+			return time.Time{}, fmt.Errorf("%w after %s: %s", errNotSettled, within, left)
 		}
 	}
 }

@@ -79,6 +79,7 @@ BEGIN
         JOIN pg_namespace n ON n.oid = p.relnamespace
         WHERE n.nspname = 'delivery' AND p.relname IN ('delivery', 'attempt')
           AND right(c.relname, 8) < to_char(day, 'YYYYMMDD')
+        ORDER BY p.relname DESC -- delivery, then attempt: writers lock them in this order, too
     LOOP
         EXECUTE format('DROP TABLE delivery.%I', child);
         dropped := dropped + 1;

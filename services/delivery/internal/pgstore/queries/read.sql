@@ -1,5 +1,8 @@
 -- name: GetDelivery :one
-SELECT * FROM delivery.delivery WHERE id = @id AND organization = @organization;
+-- An event that is accepted again after days makes the same delivery again, on another day: the latest counts.
+SELECT * FROM delivery.delivery WHERE id = @id AND organization = @organization
+ORDER BY accepted_on DESC
+LIMIT 1;
 
 -- name: ListDeliveries :many
 -- Newest events first. The first page begins below the greatest possible sequence.

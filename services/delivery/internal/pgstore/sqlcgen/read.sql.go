@@ -14,6 +14,8 @@ import (
 
 const getDelivery = `-- name: GetDelivery :one
 SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time FROM delivery.delivery WHERE id = $1 AND organization = $2
+ORDER BY accepted_on DESC
+LIMIT 1
 `
 
 type GetDeliveryParams struct {
@@ -21,6 +23,7 @@ type GetDeliveryParams struct {
 	Organization string
 }
 
+// An event that is accepted again after days makes the same delivery again, on another day: the latest counts.
 func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (DeliveryDelivery, error) {
 	row := q.db.QueryRow(ctx, getDelivery, arg.ID, arg.Organization)
 	var i DeliveryDelivery

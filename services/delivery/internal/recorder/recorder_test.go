@@ -1,0 +1,193 @@
+package recorder_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/pgtest"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
+)
+
+func TestRecordsReachPostgres(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	before := e.publish(t, 700) // more than a batch
+	stop := run(t, e.recorder(pgstore.New(pool)).Run)
+	ids := append(before, e.publish(t, 50)...)
+	requireStored(t, pool, ids)
+	e.requireSettled(t)
+	require.NoError(t, stop())
+
+	// What is published meanwhile waits for the next start.
+	ids = append(ids, e.publish(t, 5)...)
+	run(t, e.recorder(pgstore.New(pool)).Run)
+	requireStored(t, pool, ids)
+	require.Zero(t, e.leftOut())
+}
+
+func TestBadRecordsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	ids := e.publish(t, 40)
+	e.publishBody(t, []byte("not protobuf"))
+	ids = append(ids, e.publish(t, 40)...)
+	for _, spoil := range []func(*deliveryv1.Record){
+		func(r *deliveryv1.Record) { r.Delivery = "no-uuid" },
+		func(r *deliveryv1.Record) { r.EventId = "a\x00b" }, // Postgres itself refuses it
+	} {
+		record := newRecord()
+		spoil(record)
+		body, err := proto.Marshal(record)
+		require.NoError(t, err)
+		e.publishBody(t, body)
+		ids = append(ids, e.publish(t, 40)...)
+	}
+	run(t, e.recorder(pgstore.New(pool)).Run) // all are there: they come in one batch
+	requireStored(t, pool, ids)
+	e.requireSettled(t)
+	require.Equal(t, 3, e.leftOut())
+}
+
+func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	server := pgtest.Server(t)
+	pool, err := pgxpool.New(newContext(t), server.URL().Reveal())
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, pgstore.Migrate(newContext(t), pool))
+	run(t, e.recorder(pgstore.New(pool)).Run)
+	ids := e.publish(t, 20)
+	requireStored(t, pool, ids)
+
+	require.NoError(t, server.Stop(newContext(t)))
+	ids = append(ids, e.publish(t, 600)...)
+	ctx := newContext(t)
+	require.Eventually(t, func() bool {
+		taken, _ := e.state(t, ctx)
+		return taken > 0
+	}, patience, tick)
+	pgtest.Restart(t, server)
+	requireStored(t, pool, ids)
+	e.requireSettled(t)
+	require.Zero(t, e.leftOut())
+}
+
+// fakeStore counts what is written, and fails or waits as a test tells it.
+type fakeStore struct {
+	entered chan struct{} // receives a value for each call of Write
+	release chan struct{} // Write waits for it, unless nil
+	err     error         // of Write
+
+	mu      sync.Mutex
+	written map[string]bool
+	calls   []maintained
+}
+
+// maintained is a call of Maintain.
+type maintained struct{ now, keepFrom time.Time }
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{entered: make(chan struct{}, 1000), written: make(map[string]bool)}
+}
+
+func (s *fakeStore) Write(ctx context.Context, records []*deliveryv1.Record) error {
+	s.entered <- struct{}{}
+	if s.release != nil {
+		<-s.release
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, record := range records {
+		s.written[record.GetDelivery()] = true
+	}
+	return nil
+}
+
+func (s *fakeStore) Maintain(_ context.Context, now, keepFrom time.Time) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, maintained{now: now, keepFrom: keepFrom})
+	return 0, fault.New(fault.Unavailable, "AWAY", "away")
+}
+
+func (s *fakeStore) maintained() []maintained {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+func (s *fakeStore) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.written)
+}
+
+func TestStopWritesWhatWasTaken(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	store := newFakeStore()
+	store.release = make(chan struct{})
+	const count = 30
+	e.publish(t, count)
+	ctx, cancel := context.WithCancel(t.Context())
+	stop := run(t, func(context.Context) error { return e.recorder(store).Run(ctx) })
+	<-store.entered
+	cancel()
+	close(store.release)
+	require.NoError(t, stop())
+
+	taken, waiting := e.state(t, newContext(t))
+	require.Zero(t, taken, "nothing may be left with a recorder that has stopped")
+	require.Positive(t, store.count())
+	require.Equal(t, count, store.count()+int(waiting))
+}
+
+func TestStopGivesBackWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	store := newFakeStore()
+	store.err = fault.New(fault.Unavailable, "AWAY", "away")
+	const count = 30
+	e.publish(t, count)
+	group := lifecycle.NewGroup(slog.New(slog.DiscardHandler), 50*time.Millisecond)
+	group.Add("recorder", e.recorder(store).Run)
+	stop := run(t, group.Run)
+	<-store.entered
+	_ = stop() // it may say that the grace period was too short
+
+	next := newFakeStore()
+	run(t, e.recorder(next).Run)
+	require.Eventually(t, func() bool { return next.count() == count }, patience, tick)
+	e.requireSettled(t)
+	require.Zero(t, e.leftOut())
+}
+
+func TestFailedMaintenanceDoesNotStopTheRecorder(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	store := newFakeStore()
+	run(t, e.recorder(store).Run)
+	require.Eventually(t, func() bool { return len(store.maintained()) == 1 }, patience, tick)
+	require.Equal(t, []maintained{{now: now(), keepFrom: now().AddDate(0, 0, -30)}}, store.maintained())
+	e.publish(t, 3)
+	require.Eventually(t, func() bool { return store.count() == 3 }, patience, tick)
+}

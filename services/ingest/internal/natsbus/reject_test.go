@@ -1,0 +1,143 @@
+package natsbus_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/services/ingest/internal/core"
+)
+
+func jsonEvent(t testing.TB, source, id string) string {
+	t.Helper()
+	raw, err := json.Marshal(map[string]any{
+		"specversion": "1.0", "source": source, "id": id, "type": "meeting.booked", "data": map[string]any{},
+	})
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// rejected is what a reject carries, but for the detail.
+func rejected(organization, subject string, at stored, rule, field string) nats.Header {
+	return nats.Header{
+		bus.HeaderReason:        {rule},
+		bus.HeaderField:         {field},
+		bus.HeaderSubject:       {subject},
+		bus.HeaderOrganization:  {organization},
+		bus.HeaderEventSequence: {at.sequence},
+		bus.HeaderAcceptedAt:    {at.at},
+		nats.MsgIdHdr:           {"EVENTS:" + at.sequence},
+	}
+}
+
+// withoutDetail returns the headers of a reject without the text for people, which must be there.
+func withoutDetail(t *testing.T, msg *jetstream.RawStreamMsg) nats.Header {
+	t.Helper()
+	require.NotEmpty(t, msg.Header.Get(bus.HeaderDetail))
+	msg.Header.Del(bus.HeaderDetail)
+	return msg.Header
+}
+
+func TestWhatCannotBeAcceptedIsKeptWithTheReason(t *testing.T) {
+	t.Parallel()
+	booked := func(data string) string { return event("/s", "1", "meeting.booked", data) }
+	for name, c := range map[string]struct{ subject, body, organization, rule, field, detail string }{
+		"no JSON":                 {bookedSubject, `{"id":`, "acme", core.RuleJSON, "event", "unexpected end"},
+		"nothing":                 {bookedSubject, ``, "acme", core.RuleJSON, "event", "JSON object"},
+		"binary":                  {bookedSubject, "\x00\xff\x01", "acme", core.RuleUTF8, "event", "UTF-8"},
+		"a missing attribute":     {bookedSubject, strings.Replace(booked(`{}`), `"source"`, `"sauce"`, 1), "acme", core.RuleRequired, "event.source", "required"},
+		"no data":                 {bookedSubject, strings.Replace(booked(`{}`), `"data"`, `"date"`, 1), "acme", core.RuleRequired, "event.data", "required"},
+		"257 KiB":                 {bookedSubject, booked(`"` + strings.Repeat("x", 257<<10) + `"`), "acme", core.RuleMaxBytes, "event", "262144"},
+		"another type":            {bookedSubject, event("/s", "1", "meeting.canceled", `{}`), "acme", core.RuleValue, "event.type", "meeting.booked"},
+		"data against the schema": {bookedSubject, booked(`{"title":1}`), "acme", core.RuleSchema, "event.data/title", "string"},
+		"a number too great":      {bookedSubject, booked(`{"title":1e1000001}`), "acme", core.RuleSchema, "event.data/title", "308"},
+		"a header in the id":      {bookedSubject, event("/s", "a\r\nNats-Rollup: all", "meeting.booked", `{}`), "acme", core.RuleControlCharacter, "event.id", "control"},
+		"an unknown organization": {"events.nobody.meeting.booked", booked(`{}`), "nobody", core.RuleUnknownOrganization, "parent", "exist"},
+		"no organization":         {"events.Ä!.meeting.booked", booked(`{}`), "Ä!", core.RuleUnknownOrganization, "parent", "exist"},
+		"an unknown trigger":      {"events.acme.meeting.eaten", event("/s", "1", "meeting.eaten", `{}`), "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+		"an unknown own trigger":  {"events.acme.custom.unknown", event("/s", "1", "custom.unknown", `{}`), "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+		"no own trigger":          {"events.acme.custom.Not.One", event("/s", "1", "custom.Not.One", `{}`), "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+		"no trigger":              {"events.acme.meeting", event("/s", "1", "meeting", `{}`), "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+		"too many tokens":         {"events.acme.a.b.c.d.e", "not even JSON", "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+		"no trigger at all":       {"events.acme", booked(`{}`), "acme", core.RuleUnknownTrigger, "event.type", "trigger"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t)
+			e.run(t)
+			at := e.publish(t, c.subject, c.body, nil)
+			e.requireSettled(t)
+			got := e.bySubject(t, bus.StreamRejects)
+			require.Len(t, got, 1)
+			reject := got["rejects."+c.organization]
+			require.NotNil(t, reject)
+			require.Equal(t, c.body, string(reject.Data), "it is kept whole")
+			require.Contains(t, reject.Header.Get(bus.HeaderDetail), c.detail)
+			require.Equal(t, rejected(c.organization, c.subject, at, c.rule, c.field), withoutDetail(t, reject))
+			require.Zero(t, e.count(t, bus.StreamDeliveries))
+			// Two of the workers may look at what has no lane; it is one event.
+			require.Contains(t, e.metrics.byRule(), c.rule)
+			require.Zero(t, e.metrics.events.Load())
+		})
+	}
+}
+
+// The words of a publisher must not become headers, however many they are.
+func TestDetailsFitIntoHeaders(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.configure(trigger("meeting.booked", `{"additionalProperties":{"type":"string","maxLength":3}}`))
+	e.run(t)
+	long := strings.Repeat("é\n", 100_000)
+	data, err := json.Marshal(map[string]any{long[:60_000] + "\r\nNats-Rollup: all\u2028": 1})
+	require.NoError(t, err)
+	e.publish(t, bookedSubject, event("/s", "1", "meeting.booked", string(data)), nil)
+	e.requireSettled(t)
+	reject := e.bySubject(t, bus.StreamRejects)["rejects.acme"]
+	require.NotNil(t, reject)
+	require.Equal(t, core.RuleSchema, reject.Header.Get(bus.HeaderReason))
+	require.LessOrEqual(t, len(reject.Header.Get(bus.HeaderField)), 1024)
+	require.NotContains(t, reject.Header.Get(bus.HeaderField), "\n")
+	require.Empty(t, reject.Header.Get("Nats-Rollup"))
+}
+
+// What an event names may have been configured a moment before it was published.
+func TestNewEventsWaitForTheConfiguration(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.worker.Now = time.Now
+	e.configure()
+	e.run(t)
+	body := event("/s", "1", "meeting.booked", `{}`)
+	e.publish(t, bookedSubject, body, nil)
+	own := event("/s", "1", "custom.door.opened", `{}`)
+	e.publish(t, "events.acme.custom.door.opened", own, nil)
+	require.Eventually(t, func() bool { return e.unsettled(t) == 3 }, patience, tick, "two lanes and the index wait")
+	require.Zero(t, e.count(t, bus.StreamRejects))
+	e.configure(
+		trigger("meeting.booked", `{}`), trigger("custom.door.opened", `{}`),
+		webhook("w1", "acme", "meeting.booked", "custom.door.opened"),
+	)
+	e.requireSettled(t)
+	require.Len(t, e.bySubject(t, bus.StreamDeliveries), 2)
+	require.Zero(t, e.count(t, bus.StreamRejects))
+}
+
+func TestNewEventsDoNotWaitForever(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.worker.Now = time.Now
+	e.run(t)
+	began := time.Now()
+	e.publish(t, "events.nobody.meeting.booked", event("/s", "1", "meeting.booked", `{}`), nil)
+	e.publish(t, "events.acme.meeting.eaten", event("/s", "1", "meeting.eaten", `{}`), nil)
+	e.requireSettled(t)
+	require.Len(t, e.bySubject(t, bus.StreamRejects), 2)
+	require.GreaterOrEqual(t, time.Since(began), 1900*time.Millisecond)
+}
