@@ -180,14 +180,15 @@ type Msg struct {
 // ID is what a message that replaces this one carries as its Nats-Msg-Id.
 func (m *Msg) ID() string { return ReplacementMsgID(m.Stream, m.Sequence) }
 
-// Done acknowledges: the message has had its effect and is not needed any more.
+// Done acknowledges: the message has had its effect and is not needed any more. A delivery of it that is on its way
+// is answered by the same.
 func (m *Msg) Done() { m.settled(m.held.newest(m).Ack()) }
 
 // Later gives the message back, to be given out again after the delay. Meanwhile it counts as pending.
-func (m *Msg) Later(delay time.Duration) { m.settled(m.held.newest(m).NakWithDelay(delay)) }
+func (m *Msg) Later(delay time.Duration) { m.settled(m.held.release(m).NakWithDelay(delay)) }
 
 // Return gives the message back, to be given out again at once.
-func (m *Msg) Return() { m.settled(m.held.newest(m).Nak()) }
+func (m *Msg) Return() { m.settled(m.held.release(m).Nak()) }
 
 // Bounds of the wait before a message that failed is given out again.
 const (
@@ -213,7 +214,7 @@ func (m *Msg) Settle(err error) {
 }
 
 func (m *Msg) settled(err error) {
-	m.held.remove(m)
+	m.held.answered(m)
 	if err != nil {
 		// It comes again after AckWait; every handler is safe to run twice.
 		m.logger.Warn("answer to a message was lost", "stream", m.Stream, "sequence", m.Sequence, "error", err)

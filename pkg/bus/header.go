@@ -14,7 +14,6 @@ const (
 	HeaderAcceptedAt     = "Meetwire-Accepted-At"     // RFC 3339; when EVENTS stored the event
 	HeaderAttempt        = "Meetwire-Attempt"         // decimal; attempts made so far, over all replays
 	HeaderAttemptBase    = "Meetwire-Attempt-Base"    // decimal; attempts made before the last replay
-	HeaderSlotAt         = "Meetwire-Slot-At"         // RFC 3339; the time a slot was reserved for
 	HeaderReason         = "Meetwire-Reason"          // of a dead letter or a reject
 	HeaderField          = "Meetwire-Field"           // of a reject: the field at fault
 	HeaderDetail         = "Meetwire-Detail"          // of a reject: what is wrong with it

@@ -14,7 +14,8 @@ import (
 type held struct {
 	mu       sync.Mutex
 	messages map[uint64]*Msg // by sequence
-	empty    chan struct{}   // closed when the last one goes; nil while nobody waits
+	open     int             // how many are held, or given back by an answer that is being sent
+	empty    chan struct{}   // closed when the last one is answered; nil while nobody waits
 }
 
 func newHeld() *held { return &held{messages: make(map[uint64]*Msg)} }
@@ -29,6 +30,7 @@ func (h *held) add(m *Msg) bool {
 		return false
 	}
 	h.messages[m.Sequence] = m
+	h.open++
 	return true
 }
 
@@ -39,11 +41,22 @@ func (h *held) newest(m *Msg) jetstream.Msg {
 	return m.latest
 }
 
-func (h *held) remove(m *Msg) {
+// release returns the same and forgets the message: the next delivery of it is a new one.
+func (h *held) release(m *Msg) jetstream.Msg {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.messages, m.Sequence)
-	if len(h.messages) == 0 && h.empty != nil {
+	return m.latest
+}
+
+// answered notes that the answer to a message has been sent.
+func (h *held) answered(m *Msg) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.messages[m.Sequence] == m {
+		delete(h.messages, m.Sequence)
+	}
+	if h.open--; h.open == 0 && h.empty != nil {
 		close(h.empty)
 		h.empty = nil
 	}
@@ -62,7 +75,7 @@ func (h *held) list() []*Msg {
 // wait returns when nothing is held any more, or with an error when the context ends first.
 func (h *held) wait(ctx context.Context) error {
 	h.mu.Lock()
-	if len(h.messages) == 0 {
+	if h.open == 0 {
 		h.mu.Unlock()
 		return nil
 	}

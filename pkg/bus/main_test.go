@@ -89,10 +89,16 @@ func (e *env) consumer(handle func(context.Context, *bus.Msg)) *bus.Consumer {
 // pending returns how many messages of a consumer of bookedSubject are not settled.
 func (e *env) pending(t *testing.T) int {
 	t.Helper()
-	consumer, err := e.js.Consumer(newContext(t), bus.StreamEvents, "ingest-meeting-booked")
+	stream, err := e.js.Stream(newContext(t), bus.StreamEvents)
+	require.NoError(t, err)
+	consumer, err := stream.Consumer(newContext(t), "ingest-meeting-booked")
+	require.NoError(t, err)
+	last, err := stream.GetLastMsgForSubject(newContext(t), bookedSubject)
 	require.NoError(t, err)
 	info := consumer.CachedInfo()
-	return info.NumAckPending + int(info.NumPending)
+	// A consumer hears of what is stored a little later.
+	unheard := max(last.Sequence, info.Delivered.Stream) - info.Delivered.Stream
+	return info.NumAckPending + int(info.NumPending) + int(unheard)
 }
 
 // requireSettled waits until every message of bookedSubject is settled.

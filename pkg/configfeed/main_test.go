@@ -175,7 +175,7 @@ type env struct {
 
 func setup(t *testing.T) *env {
 	t.Helper()
-	return setupWith(t, configfeed.DefaultMaxAge)
+	return setupWith(t, time.Minute)
 }
 
 func setupWith(t *testing.T, maxAge time.Duration) *env {

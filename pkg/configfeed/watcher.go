@@ -25,9 +25,17 @@ type Sink interface {
 	Apply(change *configv1.Change)
 }
 
-// DefaultMaxAge is how long API calls are answered without a sign of life from the feed: a key may have been
-// revoked since.
-const DefaultMaxAge = time.Minute
+// minMaxAge is the least time for which API calls are answered without a sign of life from the feed: with one due
+// each second, less would refuse calls whenever the feed hiccups.
+const minMaxAge = 5 * time.Second
+
+// CheckMaxAge reports a time that is too short to be given to New.
+func CheckMaxAge(maxAge time.Duration) error {
+	if maxAge < minMaxAge {
+		return fmt.Errorf("max-config-age (MEETWIRE_MAX_CONFIG_AGE): must be at least %s", minMaxAge)
+	}
+	return nil
+}
 
 const (
 	// silence is how long nothing may come, with a heartbeat due each second, before the feed is asked anew.

@@ -2,11 +2,14 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/configfeed"
 	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
 )
 
@@ -23,12 +26,14 @@ type Config struct {
 	Streams          bus.Config     `embed:""`
 }
 
-// Validate reports everything that is wrong.
+// Validate reports everything that is wrong. No error shows a secret.
 func (c *Config) Validate() error {
 	var all []error
 	all = append(all, rpc.CheckServiceToken(c.ServiceToken))
 	if c.Keyset.IsZero() {
 		all = append(all, errors.New("keyset (MEETWIRE_KEYSET): is required"))
+	} else if _, err := seal.New(c.Keyset); err != nil {
+		all = append(all, fmt.Errorf("keyset (MEETWIRE_KEYSET): %w", err))
 	}
 	if c.Concurrency < 1 || c.Concurrency > 256 {
 		all = append(all, errors.New("concurrency (MEETWIRE_CONCURRENCY): must be from 1 to 256"))
@@ -36,6 +41,6 @@ func (c *Config) Validate() error {
 	if c.Retention < 24*time.Hour {
 		all = append(all, errors.New("retention (MEETWIRE_RETENTION): must be at least 24h"))
 	}
-	all = append(all, c.Streams.Validate())
+	all = append(all, configfeed.CheckMaxAge(c.MaxConfigAge), c.Streams.Validate())
 	return errors.Join(all...)
 }

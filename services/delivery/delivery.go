@@ -132,6 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 			Logger:   s.deps.Logger,
 			Now:      time.Now,
 			NewID:    newID,
+			Resumed:  s.wakes.add,
 			Observe:  s.observe,
 		},
 	}

@@ -16,6 +16,7 @@ type Settings struct {
 	bus.NATSConfig `embed:""`
 	Postgres       pg.Config `embed:""`
 	Service        Config    `embed:""`
+	Migrate        bool      `help:"Bring the database schema up to date at the start." default:"true" negatable:"" env:"MEETWIRE_MIGRATE"`
 }
 
 // Main runs the service as a process of its own and returns the exit code.
@@ -30,8 +31,10 @@ func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot
 	if err != nil {
 		return nil, err
 	}
-	if err := Migrate(ctx, pool); err != nil {
-		return nil, err
+	if settings.Migrate {
+		if err := Migrate(ctx, pool); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := runtime.NATS(ctx, settings.NATSConfig)
 	if err != nil {

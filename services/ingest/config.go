@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/configfeed"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/secret"
 )
@@ -22,6 +23,6 @@ type Config struct {
 func (c *Config) Validate() error {
 	var all []error
 	all = append(all, rpc.CheckServiceToken(c.ServiceToken))
-	all = append(all, c.Streams.Validate())
+	all = append(all, configfeed.CheckMaxAge(c.MaxConfigAge), c.Streams.Validate())
 	return errors.Join(all...)
 }

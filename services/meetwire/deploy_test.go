@@ -136,8 +136,10 @@ func TestAccountsOfNATS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	logger := slog.New(slog.DiscardHandler)
-	connect := func(user, password string) (*nats.Conn, jetstream.JetStream) {
-		conn, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, password), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	refused := make(chan error, 100)
+	connect := func(user, password string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
+		options = append(options, nats.UserInfo(user, password), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+		conn, err := nats.Connect(s.ClientURL(), options...)
 		require.NoError(t, err)
 		t.Cleanup(conn.Close)
 		js, err := bus.JetStream(conn)
@@ -146,7 +148,7 @@ func TestAccountsOfNATS(t *testing.T) {
 	}
 	_, services := connect("services", values["NATS_SERVICES_PASSWORD"])
 	require.NoError(t, bus.EnsureStreams(ctx, services, bus.DefaultConfig(), logger))
-	_, publisher := connect("publisher", values["NATS_PUBLISHER_PASSWORD"])
+	publisherConn, publisher := connect("publisher", values["NATS_PUBLISHER_PASSWORD"], nats.CustomInboxPrefix("_INBOX_publisher"))
 	_, err = bus.Publish(ctx, publisher, nats.NewMsg(bus.EventSubject("acme", "meeting.booked")), "1")
 	require.NoError(t, err)
 
@@ -177,6 +179,15 @@ func TestAccountsOfNATS(t *testing.T) {
 	defer cancel()
 	_, err = publisher.Stream(short, bus.StreamEvents)
 	require.Error(t, err, "a publisher may look at streams")
+	for _, subject := range []string{"_INBOX.>", "events.>", "deliveries.>", "records.>"} {
+		for len(refused) > 0 {
+			<-refused
+		}
+		_, err := publisherConn.SubscribeSync(subject)
+		require.NoError(t, err)
+		require.NoError(t, publisherConn.Flush())
+		require.ErrorIs(t, <-refused, nats.ErrPermissionViolation, "a publisher may listen to %s", subject)
+	}
 	_, err = nats.Connect(s.ClientURL())
 	require.ErrorIs(t, err, nats.ErrAuthorization)
 }

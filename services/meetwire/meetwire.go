@@ -47,6 +47,8 @@ func Main(args []string, stdout, stderr io.Writer) (code int) {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// A second signal does what signals do by default.
+	context.AfterFunc(ctx, stop)
 
 	var cli commands
 	parser, err := kong.New(&cli,

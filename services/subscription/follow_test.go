@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -262,9 +261,9 @@ func (i *installation) stored(t require.TestingT) map[string]string {
 		}
 		require.NoError(t, rows.Err())
 	}
-	query("SELECT id, allow_http FROM subscription.organization", func(rows pgx.Rows) error {
+	query("SELECT id FROM subscription.organization", func(rows pgx.Rows) error {
 		o := &configv1.Organization{}
-		err := rows.Scan(&o.Id, &o.AllowHttp)
+		err := rows.Scan(&o.Id)
 		resources["organization "+o.GetId()] = text(o)
 		return err
 	})
@@ -274,10 +273,9 @@ func (i *installation) stored(t require.TestingT) map[string]string {
 		resources["trigger "+trigger.GetId()] = text(trigger)
 		return err
 	})
-	query("SELECT id, coalesce(organization, ''), role, secret_sha256, create_time FROM subscription.api_key", func(rows pgx.Rows) error {
-		k, created := &configv1.ApiKey{}, time.Time{}
-		err := rows.Scan(&k.Id, &k.Organization, (*int32)(&k.Role), &k.SecretSha256, &created)
-		k.CreateTime = timestamppb.New(created)
+	query("SELECT id, coalesce(organization, ''), role, secret_sha256 FROM subscription.api_key", func(rows pgx.Rows) error {
+		k := &configv1.ApiKey{}
+		err := rows.Scan(&k.Id, &k.Organization, (*int32)(&k.Role), &k.SecretSha256)
 		resources["api key "+k.GetId()] = text(k)
 		return err
 	})

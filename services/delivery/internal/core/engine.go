@@ -3,7 +3,9 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/fault"
@@ -38,30 +40,61 @@ type Engine struct {
 	Now      func() time.Time
 	// NewID returns a UUIDv7: ids that are made later sort later.
 	NewID func() string
+	// Resumed has what is parked for a webhook made due. It does not block.
+	Resumed func(organization, webhook string)
 	// Observe is told about every attempt.
 	Observe func(task *Task, attempt *Attempt)
 }
 
 // Handle takes over a task. It returns before the attempt has been made; the context is that of the attempt.
 func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
+	// The revision first: a change shows in the webhooks before it shows in the revision.
+	revision := e.Webhooks.Revision()
 	webhook, ok := e.Webhooks.Webhook(task.Webhook)
 	switch {
 	case ticket.Deliveries() > maxDeliveries:
-		go e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonPoison, nil) })
-	case !ok && e.Webhooks.Revision() < task.ConfigRevision:
-		go e.await(ctx, task, ticket)
+		e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonPoison, nil) })
+	case !ok && revision < task.ConfigRevision:
+		e.start(ctx, ticket, func() { e.await(ctx, task, ticket) })
 	case !ok:
-		go e.settle(ctx, ticket, func() error { return e.drop(ctx, task) })
+		e.settle(ctx, ticket, func() error { return e.drop(ctx, task) })
 	case webhook.Paused:
-		go e.settle(ctx, ticket, func() error {
-			return e.Queue.Schedule(ctx, task, e.Now().Add(parkTime), true, ticket.ID())
-		})
+		e.settle(ctx, ticket, func() error { return e.park(ctx, task, ticket) })
 	default:
 		e.Slots.Take(webhook.ID,
-			func() { e.try(ctx, task, ticket) },
-			func(at time.Time) { e.put(ctx, task, ticket, at) },
+			func() { e.guard(ctx, ticket, func() { e.try(ctx, task, ticket) }) },
+			func(at time.Time) { e.guard(ctx, ticket, func() { e.put(ctx, task, ticket, at) }) },
 		)
 	}
+}
+
+// start runs a part of a task in a goroutine of its own, which Slots.Wait waits for.
+func (e *Engine) start(ctx context.Context, ticket Ticket, part func()) {
+	e.Slots.Go(func() { e.guard(ctx, ticket, part) })
+}
+
+// guard keeps one task that panics from ending the process with all others. It comes again, and after a few times
+// it is poison.
+func (e *Engine) guard(ctx context.Context, ticket Ticket, part func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.Logger.ErrorContext(ctx, "delivery panicked", "message", ticket.ID(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			ticket.Later(maxLater)
+		}
+	}()
+	part()
+}
+
+// park lets a task wait until its webhook is resumed.
+func (e *Engine) park(ctx context.Context, task *Task, ticket Ticket) error {
+	if err := e.Queue.Schedule(ctx, task, e.Now().Add(parkTime), true, ticket.ID()); err != nil {
+		return err
+	}
+	if webhook, ok := e.Webhooks.Webhook(task.Webhook); ok && !webhook.Paused {
+		// It was resumed while the timer was on its way, and whoever woke what was parked may not have seen it.
+		e.Resumed(webhook.Organization, webhook.ID)
+	}
+	return nil
 }
 
 // await handles a task again when the configuration has caught up with it.
@@ -97,13 +130,13 @@ func (e *Engine) try(ctx context.Context, task *Task, ticket Ticket) {
 	webhook, ok := e.Webhooks.Webhook(task.Webhook)
 	if !ok || webhook.Paused {
 		// It was deleted or paused while the task waited for its slot.
-		go e.Handle(ctx, task, ticket)
+		e.Handle(ctx, task, ticket)
 		return
 	}
 	if task.Event == nil {
 		event, err := e.Events.Event(ctx, task.EventSequence)
 		if err != nil {
-			go e.settle(ctx, ticket, func() error { return e.withoutEvent(ctx, task, ticket, err) })
+			e.settle(ctx, ticket, func() error { return e.withoutEvent(ctx, task, ticket, err) })
 			return
 		}
 		task.Event = event
@@ -111,7 +144,7 @@ func (e *Engine) try(ctx context.Context, task *Task, ticket Ticket) {
 	request, err := e.Renderer.Render(task, webhook, e.Now())
 	if err != nil {
 		attempt := e.failed(task, err)
-		go e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonUndeliverable, attempt) })
+		e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, ReasonUndeliverable, attempt) })
 		return
 	}
 	attempt, err := e.Sender.Send(ctx, request)
@@ -123,7 +156,7 @@ func (e *Engine) try(ctx context.Context, task *Task, ticket Ticket) {
 	task.Attempts++
 	attempt.Number = task.Attempts
 	e.Observe(task, &attempt)
-	go e.settle(ctx, ticket, func() error { return e.conclude(ctx, task, ticket, webhook, &attempt) })
+	e.settle(ctx, ticket, func() error { return e.conclude(ctx, task, ticket, webhook, &attempt) })
 }
 
 // conclude records an attempt and does what follows from it.
@@ -202,9 +235,13 @@ func (e *Engine) failed(task *Task, err error) *Attempt {
 	return attempt
 }
 
-// settle finishes a task: with what finish does, or by giving the message back.
+// settle finishes a task, with what finish does or by giving the message back. It does not wait for that.
 func (e *Engine) settle(ctx context.Context, ticket Ticket, finish func() error) {
-	err := finish()
+	e.start(ctx, ticket, func() { e.answer(ctx, ticket, finish()) })
+}
+
+// answer gives a message the answer that follows from what became of its task.
+func (e *Engine) answer(ctx context.Context, ticket Ticket, err error) {
 	switch {
 	case err == nil:
 		ticket.Done()

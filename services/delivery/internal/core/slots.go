@@ -157,5 +157,8 @@ func (s *Slots) Sweep() {
 	}
 }
 
+// Go runs a function in a goroutine that Wait waits for.
+func (s *Slots) Go(f func()) { s.tasks.Go(f) }
+
 // Wait returns when no task runs or waits any more.
 func (s *Slots) Wait() { s.tasks.Wait() }

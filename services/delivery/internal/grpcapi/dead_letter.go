@@ -2,11 +2,11 @@ package grpcapi
 
 import (
 	"context"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/aip"
+	"github.com/meetwire/meetwire/pkg/bus"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/natsbus"
 )
@@ -17,7 +17,7 @@ type Letters interface {
 	Get(ctx context.Context, organization, delivery string) (*natsbus.DeadLetter, error)
 	// List returns dead letters from a sequence on, oldest first: fault.Unavailable.
 	List(ctx context.Context, organization, webhook, trigger string, from uint64, size int) ([]*natsbus.DeadLetter, error)
-	// Replay sends one again: fault.NotFound, fault.Unavailable, fault.ResourceExhausted.
+	// Replay sends one again: fault.NotFound, fault.FailedPrecondition, fault.Unavailable, fault.ResourceExhausted.
 	Replay(ctx context.Context, organization, delivery string) error
 }
 
@@ -29,8 +29,11 @@ type DeadLetters struct {
 
 // GetDeadLetter implements DeadLetterService.
 func (d *DeadLetters) GetDeadLetter(ctx context.Context, request *deliveryv1.GetDeadLetterRequest) (*deliveryv1.DeadLetter, error) {
-	organization, delivery := deadLetterName(request.GetName())
-	letter, err := d.Letters.Get(ctx, organization, delivery)
+	organization, delivery, err := resourceName("name", request.GetName(), "deadLetters")
+	if err != nil {
+		return nil, err
+	}
+	letter, err := d.Letters.Get(ctx, organization, delivery.String())
 	if err != nil {
 		return nil, err
 	}
@@ -46,10 +49,17 @@ type deadLetterCursor struct {
 
 // ListDeadLetters implements DeadLetterService.
 func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *deliveryv1.ListDeadLettersRequest) (*deliveryv1.ListDeadLettersResponse, error) {
-	organization := strings.TrimPrefix(request.GetParent(), "organizations/")
+	organization, err := organizationName("parent", request.GetParent())
+	if err != nil {
+		return nil, err
+	}
 	terms, err := aip.ParseFilter(request.GetFilter(), "webhook", "trigger")
 	if err != nil {
 		return nil, err
+	}
+	trigger, given := terms["trigger"]
+	if given && !bus.IsTrigger(trigger) {
+		return nil, invalidFilter("trigger must be the id of one, such as meeting.booked")
 	}
 	webhook := ""
 	if name, ok := terms["webhook"]; ok {
@@ -66,7 +76,7 @@ func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *deliveryv1.L
 		}
 	}
 	size := aip.PageSize(request.GetPageSize())
-	letters, err := d.Letters.List(ctx, organization, webhook, terms["trigger"], after.Sequence+1, size)
+	letters, err := d.Letters.List(ctx, organization, webhook, trigger, after.Sequence+1, size)
 	if err != nil {
 		return nil, err
 	}
@@ -85,18 +95,14 @@ func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *deliveryv1.L
 
 // ReplayDeadLetter implements DeadLetterService.
 func (d *DeadLetters) ReplayDeadLetter(ctx context.Context, request *deliveryv1.ReplayDeadLetterRequest) (*deliveryv1.ReplayDeadLetterResponse, error) {
-	organization, delivery := deadLetterName(request.GetName())
-	if err := d.Letters.Replay(ctx, organization, delivery); err != nil {
+	organization, delivery, err := resourceName("name", request.GetName(), "deadLetters")
+	if err != nil {
 		return nil, err
 	}
-	return &deliveryv1.ReplayDeadLetterResponse{Delivery: "organizations/" + organization + "/deliveries/" + delivery}, nil
-}
-
-// deadLetterName takes a name apart whose form has been checked against the contract.
-func deadLetterName(name string) (organization, delivery string) {
-	rest := strings.TrimPrefix(name, "organizations/")
-	organization, delivery, _ = strings.Cut(rest, "/deadLetters/")
-	return organization, delivery
+	if err := d.Letters.Replay(ctx, organization, delivery.String()); err != nil {
+		return nil, err
+	}
+	return &deliveryv1.ReplayDeadLetterResponse{Delivery: "organizations/" + organization + "/deliveries/" + delivery.String()}, nil
 }
 
 func deadLetter(letter *natsbus.DeadLetter) *deliveryv1.DeadLetter {

@@ -4,7 +4,6 @@ package grpcapi
 
 import (
 	"context"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -32,7 +31,7 @@ type Deliveries struct {
 
 // GetDelivery implements DeliveryService.
 func (d *Deliveries) GetDelivery(ctx context.Context, request *deliveryv1.GetDeliveryRequest) (*deliveryv1.Delivery, error) {
-	organization, id, err := deliveryName("name", request.GetName())
+	organization, id, err := resourceName("name", request.GetName(), "deliveries")
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +40,10 @@ func (d *Deliveries) GetDelivery(ctx context.Context, request *deliveryv1.GetDel
 
 // ListDeliveries implements DeliveryService.
 func (d *Deliveries) ListDeliveries(ctx context.Context, request *deliveryv1.ListDeliveriesRequest) (*deliveryv1.ListDeliveriesResponse, error) {
-	organization := strings.TrimPrefix(request.GetParent(), "organizations/")
+	organization, err := organizationName("parent", request.GetParent())
+	if err != nil {
+		return nil, err
+	}
 	filter, err := deliveryFilter(organization, request.GetFilter())
 	if err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (d *Deliveries) ListDeliveries(ctx context.Context, request *deliveryv1.Lis
 
 // ListAttempts implements DeliveryService.
 func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListAttemptsRequest) (*deliveryv1.ListAttemptsResponse, error) {
-	organization, id, err := deliveryName("parent", request.GetParent())
+	organization, id, err := resourceName("parent", request.GetParent(), "deliveries")
 	if err != nil {
 		return nil, err
 	}
@@ -90,18 +92,6 @@ func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListA
 		}
 	}
 	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: token}, nil
-}
-
-// deliveryName takes `organizations/{organization}/deliveries/{delivery}` apart.
-func deliveryName(field, name string) (organization string, id uuid.UUID, err error) {
-	tokens := strings.Split(name, "/")
-	if len(tokens) == 4 {
-		id, err = uuid.Parse(tokens[3])
-	}
-	if len(tokens) != 4 || err != nil {
-		return "", uuid.Nil, fault.Invalid(fault.Field{Path: field, Rule: "resource_name", Message: "must be organizations/{organization}/deliveries/{delivery} with a UUID"})
-	}
-	return tokens[1], id, nil
 }
 
 // deliveryFilter reads the filter of ListDeliveries.
@@ -141,9 +131,8 @@ func term(terms map[string]string, name string) *string {
 
 // webhookID reads the resource name of a webhook in a filter.
 func webhookID(organization, name string) (uuid.UUID, error) {
-	text, ok := strings.CutPrefix(name, "organizations/"+organization+"/webhooks/")
-	id, err := uuid.Parse(text)
-	if !ok || err != nil {
+	owner, id, err := resourceName("filter", name, "webhooks")
+	if err != nil || owner != organization {
 		return uuid.Nil, invalidFilter("webhook must be organizations/" + organization + "/webhooks/{webhook} with a UUID")
 	}
 	return id, nil

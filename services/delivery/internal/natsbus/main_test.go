@@ -179,7 +179,7 @@ func (e *environment) records(t *testing.T) []*deliveryv1.Record {
 	info, err := stream.Info(ctx)
 	require.NoError(t, err)
 	var all []*deliveryv1.Record
-	for sequence := info.State.FirstSeq; sequence <= info.State.LastSeq; sequence++ {
+	for sequence := max(info.State.FirstSeq, 1); sequence <= info.State.LastSeq; sequence++ {
 		msg, err := stream.GetMsg(ctx, sequence)
 		require.NoError(t, err)
 		record := new(deliveryv1.Record)

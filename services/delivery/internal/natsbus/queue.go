@@ -181,7 +181,9 @@ func (q *Queue) wake(ctx context.Context, timer *jetstream.RawStreamMsg) error {
 	lane := timer.Header.Get(bus.HeaderLane)
 	task, err := decode(timer.Header, lane, timer.Data)
 	if err != nil {
-		return fmt.Errorf("read timer %d: %w", timer.Sequence, err)
+		// Nobody but delivery sets timers. One that it cannot read must not keep the others from waking.
+		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.Sequence, "error", err)
+		return nil
 	}
 	msg := nats.NewMsg(timer.Subject)
 	msg.Header = encode(task)

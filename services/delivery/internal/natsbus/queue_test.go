@@ -118,10 +118,10 @@ func TestEventsAreReadBySequence(t *testing.T) {
 	first, second := e.publishEvent(t, `{"n":1}`), e.publishEvent(t, `{"n":2}`)
 	got, err := e.queue.Event(ctx, second)
 	require.NoError(t, err)
-	require.Equal(t, `{"n":2}`, string(got)) //nolint:testifylint // byte for byte
+	require.Equal(t, `{"n":2}`, string(got))
 	got, err = e.queue.events.readFromLeader(ctx, second)
 	require.NoError(t, err)
-	require.Equal(t, `{"n":2}`, string(got)) //nolint:testifylint // byte for byte
+	require.Equal(t, `{"n":2}`, string(got))
 
 	require.NoError(t, e.stream(t, bus.StreamEvents).DeleteMsg(ctx, first))
 	for _, missing := range []uint64{first, second + 1, 1 << 40} {

@@ -69,7 +69,9 @@ func (e *env) recorder(store recorder.Store) *recorder.Recorder {
 func now() time.Time { return time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC) }
 
 // leftOut is how many records were logged as left out.
-func (e *env) leftOut() int { return strings.Count(e.log.String(), "record cannot be stored and is left out") }
+func (e *env) leftOut() int {
+	return strings.Count(e.log.String(), "record cannot be stored and is left out")
+}
 
 // run runs something until the test ends, or stop is called, which returns what it returned.
 func run(t *testing.T, f func(context.Context) error) (stop func() error) {
@@ -121,19 +123,14 @@ func (e *env) publish(t *testing.T, count int) []string {
 	return ids
 }
 
-// publishBody publishes a message without waiting; requireSettled finds what was lost.
 func (e *env) publishBody(t *testing.T, body []byte) {
 	t.Helper()
-	future, err := e.js.PublishAsync(bus.RecordSubject("acme", "webhook"), body)
+	_, err := e.js.Publish(newContext(t), bus.RecordSubject("acme", "webhook"), body)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := bus.Await(context.WithoutCancel(newContext(t)), future)
-		require.NoError(t, err)
-	})
 }
 
 // state returns how many messages the recorders have and how many still wait for one.
-func (e *env) state(t require.TestingT, ctx context.Context) (taken int, waiting uint64) { //nolint:revive // t first, as everywhere in tests
+func (e *env) state(ctx context.Context, t require.TestingT) (taken int, waiting uint64) {
 	consumer, err := e.js.Consumer(ctx, bus.StreamRecords, bus.DurableRecorder)
 	require.NoError(t, err)
 	info := consumer.CachedInfo()
@@ -145,7 +142,7 @@ func (e *env) requireSettled(t *testing.T) {
 	t.Helper()
 	ctx := newContext(t)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		taken, waiting := e.state(c, ctx)
+		taken, waiting := e.state(ctx, c)
 		require.Zero(c, taken)
 		require.Zero(c, waiting)
 	}, patience, tick)
@@ -159,8 +156,8 @@ func requireStored(t *testing.T, pool *pgxpool.Pool, ids []string) {
 		var all, wanted int
 		require.NoError(c, pool.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE d.id::text = ANY($1))
 			FROM delivery.delivery d JOIN delivery.attempt a ON a.delivery = d.id`, ids).Scan(&all, &wanted))
-		require.Equal(c, len(ids), wanted)
-		require.Equal(c, len(ids), all)
+		require.Len(c, ids, wanted)
+		require.Len(c, ids, all)
 	}, patience, tick)
 }
 

@@ -129,10 +129,10 @@ func (r *Recorder) storeEntries(ctx context.Context, entries []entry) {
 	}
 	err := lifecycle.Retry(ctx, r.Logger, "write records", minWriteWait, maxWriteWait, func(ctx context.Context) error {
 		err := r.Store.Write(ctx, records)
-		if fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Aborted) || ctx.Err() != nil {
-			return err
+		if fault.Is(err, fault.InvalidArgument) {
+			return lifecycle.Permanent(err)
 		}
-		return lifecycle.Permanent(err)
+		return err // whatever is wrong with Postgres, the records wait until someone has mended it
 	})
 	switch {
 	case err == nil:

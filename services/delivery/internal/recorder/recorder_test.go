@@ -76,7 +76,7 @@ func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
 	ids = append(ids, e.publish(t, 600)...)
 	ctx := newContext(t)
 	require.Eventually(t, func() bool {
-		taken, _ := e.state(t, ctx)
+		taken, _ := e.state(ctx, t)
 		return taken > 0
 	}, patience, tick)
 	pgtest.Restart(t, server)
@@ -155,7 +155,7 @@ func TestStopWritesWhatWasTaken(t *testing.T) {
 	close(store.release)
 	require.NoError(t, stop())
 
-	taken, waiting := e.state(t, newContext(t))
+	taken, waiting := e.state(newContext(t), t)
 	require.Zero(t, taken, "nothing may be left with a recorder that has stopped")
 	require.Positive(t, store.count())
 	require.Equal(t, count, store.count()+int(waiting))

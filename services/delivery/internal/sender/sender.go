@@ -97,12 +97,13 @@ func (s *Sender) Send(ctx context.Context, request core.Request) (core.Attempt, 
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { noTLS.Store(err != nil) },
 	})
 	err := s.exchange(limited, &attempt)
-	if err != nil && ctx.Err() != nil {
+	accepted := attempt.StatusCode >= 200 && attempt.StatusCode <= 299
+	if err != nil && ctx.Err() != nil && !accepted {
 		return core.Attempt{}, ctx.Err()
 	}
 	attempt.Duration = time.Since(began)
 	switch {
-	case attempt.StatusCode >= 200 && attempt.StatusCode <= 299:
+	case accepted:
 		// The receiver has said yes; what happens to the rest of its answer changes nothing.
 	case err != nil && (attempt.StatusCode == 0 || isTimeout(err)):
 		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout, noTLS.Load())

@@ -41,6 +41,9 @@ func NewHandler(ctx context.Context, backends Backends, ready func(context.Conte
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithForwardResponseOption(accepted),
+		runtime.WithErrorHandler(onError),
+		runtime.WithRoutingErrorHandler(onRoutingError),
+		runtime.SetQueryParameterParser(&strictQuery{}),
 	)
 	for _, register := range []struct {
 		register func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error

@@ -116,7 +116,7 @@ func TestNewEventsWaitForTheConfiguration(t *testing.T) {
 	e.run(t)
 	body := event("/s", "1", "meeting.booked", `{}`)
 	e.publish(t, bookedSubject, body, nil)
-	own := event("/s", "1", "custom.door.opened", `{}`)
+	own := event("/s", "2", "custom.door.opened", `{}`)
 	e.publish(t, "events.acme.custom.door.opened", own, nil)
 	require.Eventually(t, func() bool { return e.unsettled(t) == 3 }, patience, tick, "two lanes and the index wait")
 	require.Zero(t, e.count(t, bus.StreamRejects))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,16 +48,18 @@ func (c *Catalogue) Reset(snapshot []*configv1.Resource, revision int64) {
 			triggers[r.Trigger.GetId()] = c.compile(r.Trigger)
 		}
 	}
+	// The index first: an event of a trigger that is known must find the webhooks that came with it.
+	c.index.Reset(webhooks, revision)
 	c.mu.Lock()
 	c.triggers = triggers
 	c.mu.Unlock()
-	c.index.Reset(webhooks, revision)
 }
 
 // Apply implements configfeed.Sink.
 func (c *Catalogue) Apply(change *configv1.Change) {
 	var put []core.Webhook
 	var removed []string
+	triggers := make(map[string]*jsonschema.Schema)
 	for _, resource := range change.GetResources() {
 		switch r := resource.GetResource().(type) {
 		case *configv1.Resource_Webhook:
@@ -64,13 +67,13 @@ func (c *Catalogue) Apply(change *configv1.Change) {
 		case *configv1.Resource_DeletedWebhook:
 			removed = append(removed, r.DeletedWebhook)
 		case *configv1.Resource_Trigger:
-			compiled := c.compile(r.Trigger)
-			c.mu.Lock()
-			c.triggers[r.Trigger.GetId()] = compiled
-			c.mu.Unlock()
+			triggers[r.Trigger.GetId()] = c.compile(r.Trigger)
 		}
 	}
 	c.index.Apply(put, removed, change.GetRevision())
+	c.mu.Lock()
+	maps.Copy(c.triggers, triggers)
+	c.mu.Unlock()
 }
 
 func webhook(w *configv1.Webhook) core.Webhook {

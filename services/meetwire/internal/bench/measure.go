@@ -53,6 +53,15 @@ func (r result) total() usage {
 	return sum
 }
 
+// everybody is the CPU time of all who take part, per delivery.
+func (r result) everybody() time.Duration {
+	sum := r.total().cpu
+	for _, cpu := range r.CPU {
+		sum += cpu
+	}
+	return sum / time.Duration(r.Deliveries)
+}
+
 func (r result) perSecond() float64 { return float64(r.Deliveries) / r.Elapsed.Seconds() }
 
 // measurement is what one line needs while it is measured.

@@ -63,15 +63,13 @@ func mainRow(rounds []round, i int) []string {
 	}
 	return append(row,
 		seconds(medianOf(rounds, i, func(r result) time.Duration { return r.total().cpu })),
-		fmt.Sprintf("%.0f µs", medianOf(rounds, i, func(r result) float64 {
-			return float64(r.total().cpu.Microseconds()) / float64(r.Deliveries)
-		})),
+		micros(medianOf(rounds, i, func(r result) time.Duration { return r.total().cpu / time.Duration(r.Deliveries) })),
 		mebibytes(medianOf(rounds, i, func(r result) int64 { return r.total().peak })),
 	)
 }
 
 func othersHeader() []string {
-	return []string{"", "nats-server", "receiver", "publisher", "Postgres", "left to do", "again", "timers", "repeated", "logged"}
+	return []string{"", "nats-server", "receiver", "publisher", "Postgres", "all, per del.", "left to do", "again", "timers", "repeated", "logged"}
 }
 
 func othersRow(rounds []round, i int) []string {
@@ -82,6 +80,11 @@ func othersRow(rounds []round, i int) []string {
 			continue
 		}
 		row = append(row, seconds(medianOf(rounds, i, func(r result) time.Duration { return r.CPU[who] })))
+	}
+	if rounds[0][i].CPU == nil {
+		row = append(row, unknown)
+	} else {
+		row = append(row, micros(medianOf(rounds, i, result.everybody)))
 	}
 	return append(row,
 		display(medianOf(rounds, i, func(r result) time.Duration { return r.Settled })),
@@ -122,6 +125,8 @@ p50, p99       latency run, before that: %s events at %s per second; from just b
 CPU            user and system time of the bare loop, or of the four services together, in a throughput run until nothing
                was left to do: no message unacknowledged, no record unwritten.
 peak memory    greatest resident memory of the same processes, added up; they are started anew for every line.
+all, per del.  the CPU time of everybody who takes part, divided by the deliveries: it does not depend on what else the
+               machine does, as deliveries/s does.
 left to do     how long after the last arrival that was.
 again, timers  how often deliveries were given back and given out again, because their webhook had no slot for them, and
                how many messages that or a retry put into RETRIES.
@@ -156,6 +161,8 @@ func count(rounds []round, i int, figure func(result) int) string {
 const unknown = "?"
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func micros(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond)) }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 

@@ -38,7 +38,7 @@ func meetings() []string {
 }
 
 // Run shows deliveries and then keeps the receiver up until the context ends.
-func Run(ctx context.Context, api *API, addresses Addresses, key secret.String, stdout io.Writer, logger *slog.Logger) error {
+func Run(ctx context.Context, api *API, addresses Addresses, publishTo bus.NATSConfig, key secret.String, stdout io.Writer, logger *slog.Logger) error {
 	r, err := newReceiver(logger)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func Run(ctx context.Context, api *API, addresses Addresses, key secret.String, 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.serve(ctx) })
 	group.Go(func() error {
-		if err := show(ctx, api, r, addresses, key, stdout, logger); err != nil {
+		if err := show(ctx, api, r, addresses, publishTo, key, stdout, logger); err != nil {
 			if ctx.Err() != nil {
 				return nil //nolint:nilerr // we are being stopped
 			}
@@ -57,7 +57,7 @@ func Run(ctx context.Context, api *API, addresses Addresses, key secret.String, 
 	return group.Wait()
 }
 
-func show(ctx context.Context, api *API, r *receiver, addresses Addresses, key secret.String, stdout io.Writer, logger *slog.Logger) error {
+func show(ctx context.Context, api *API, r *receiver, addresses Addresses, publishTo bus.NATSConfig, key secret.String, stdout io.Writer, logger *slog.Logger) error {
 	if err := api.ensureOrganization(ctx); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func show(ctx context.Context, api *API, r *receiver, addresses Addresses, key s
 	if err := pause(ctx, time.Second); err != nil {
 		return err
 	}
-	published, err := publish(ctx, api, addresses, logger)
+	published, err := publish(ctx, api, publishTo, logger)
 	if err != nil {
 		return err
 	}
@@ -99,8 +99,8 @@ type event struct {
 }
 
 // publish publishes the meetings to NATS, as an internal service would, and returns them by their sequence.
-func publish(ctx context.Context, api *API, addresses Addresses, logger *slog.Logger) (map[string]event, error) {
-	conn, err := bus.Connect(ctx, "meetwire demo", bus.NATSConfig{NATSURL: secret.New(addresses.NATS)}, logger)
+func publish(ctx context.Context, api *API, publishTo bus.NATSConfig, logger *slog.Logger) (map[string]event, error) {
+	conn, err := bus.Connect(ctx, "meetwire demo", publishTo, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -201,8 +201,16 @@ Try next, in another terminal:
   curl -s -H "Authorization: Bearer $KEY" %[2]s/v1/<name of a delivery>/attempts
 
 Ctrl-C stops it; the next start finds its data again.
-`, key.Reveal(), addresses.REST, parent, r.url(pathYours), r.secret(), addresses.NATS, Organization, `{"id":"con_42","email":"ines@example.org"}`)
+`, shownKey(key), addresses.REST, parent, r.url(pathYours), r.secret(), addresses.NATS, Organization, `{"id":"con_42","email":"ines@example.org"}`)
 	return err
+}
+
+// shownKey is the key as it is to be typed.
+func shownKey(key secret.String) string {
+	if key.IsZero() {
+		return "<the key that you have given>"
+	}
+	return key.Reveal()
 }
 
 // follow prints what else arrives.

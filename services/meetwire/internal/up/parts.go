@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -202,11 +203,26 @@ func listenOrFree(address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// display shows a URL without its password.
-func display(raw string) string {
-	parsed, err := url.Parse(raw)
-	if err != nil {
-		return "yours"
+// display shows the URLs of NATS without what must not be seen: the user may have given several, with or without
+// a scheme.
+func display(urls string) string {
+	shown := strings.Split(urls, ",")
+	for i, raw := range shown {
+		raw = strings.TrimSpace(raw)
+		if !strings.Contains(raw, "://") {
+			raw = "nats://" + raw
+		}
+		parsed, err := url.Parse(raw)
+		if err != nil {
+			return "yours"
+		}
+		if parsed.User != nil {
+			parsed.User = url.User(redacted) // a token stands where a user name would
+		}
+		shown[i] = parsed.String()
 	}
-	return parsed.Redacted()
+	return strings.Join(shown, ",")
 }
+
+// redacted stands for credentials.
+const redacted = "REDACTED"

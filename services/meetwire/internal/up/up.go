@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/meetwire/meetwire/pkg/boot"
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/pkg/pg"
@@ -53,6 +55,7 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 	for _, part := range s.parts {
 		group.Add(part.name, part.service.Run)
 	}
+	group.Add("ops", s.serveOps)
 	group.Add("front", func(ctx context.Context) error { return s.front(ctx, config, logger, stdout) })
 	err = group.Run(ctx)
 	if err == nil {
@@ -65,9 +68,14 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 type stack struct {
 	addresses demo.Addresses
 	key       secret.String
+	ops       string
 	postgres  string
 	parts     []part
 	api       *demo.API
+
+	opsHandler  http.Handler
+	opsListener net.Listener
+	publishTo   bus.NATSConfig
 }
 
 type part struct {
@@ -87,12 +95,14 @@ func start(ctx context.Context, config Config, folder *folder, logger *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	s.addresses.NATS = natsURL
+	s.addresses.NATS = display(natsURL)
 	credentials, err := makeCredentials(config, folder)
 	if err != nil {
 		return nil, err
 	}
-	s.key = credentials.operatorKey
+	if config.OperatorKey.IsZero() {
+		s.key = credentials.operatorKey // else it is the user's own, whom nobody needs to tell
+	}
 
 	listeners, err := listen(config.HTTPAddr, closers)
 	if err != nil {
@@ -102,14 +112,15 @@ func start(ctx context.Context, config Config, folder *folder, logger *slog.Logg
 	s.addresses.Subscription = listeners.subscription.Addr().String()
 	s.addresses.Ingest = listeners.ingest.Addr().String()
 	s.addresses.Delivery = listeners.delivery.Addr().String()
-	if err := s.services(ctx, config, databaseURL, credentials, listeners, logger, closers); err != nil {
+	s.ops = listeners.ops.Addr().String()
+	if err := s.services(ctx, config, databaseURL, natsURL, credentials, listeners, logger, closers); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // services makes the four services as their own processes would, with connections of their own.
-func (s *stack) services(ctx context.Context, config Config, databaseURL secret.String, credentials credentials, listeners *listeners, logger *slog.Logger, closers *closers) error {
+func (s *stack) services(ctx context.Context, config Config, databaseURL secret.String, natsURL string, credentials credentials, listeners *listeners, logger *slog.Logger, closers *closers) error {
 	registry := telemetry.NewRegistry()
 	pool, err := pg.Open(ctx, pg.Config{DatabaseURL: databaseURL, MaxConns: 20})
 	if err != nil {
@@ -124,7 +135,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 			return err
 		}
 	}
-	natsConfig := bus.NATSConfig{NATSURL: secret.New(s.addresses.NATS)}
+	natsConfig := bus.NATSConfig{NATSURL: secret.New(natsURL)}
 	ingestNATS, err := bus.Connect(ctx, "meetwire ingest", natsConfig, logger)
 	if err != nil {
 		return err
@@ -198,6 +209,9 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		{"subscription", subscriptionService}, {"delivery", deliveryService},
 		{"ingest", ingestService}, {"gateway", gatewayService},
 	}
+	s.opsHandler = telemetry.OpsHandler(registry, s.ready)
+	s.opsListener = listeners.ops
+	s.publishTo = natsConfig
 	s.api, err = demo.NewAPI(ports[0], credentials.operatorKey)
 	return err
 }
@@ -219,25 +233,31 @@ const (
 // front waits until everything is ready, tells where it is, runs the demo, and then waits for the end.
 func (s *stack) front(ctx context.Context, config Config, logger *slog.Logger, stdout io.Writer) error {
 	quiet := slog.New(slog.DiscardHandler) // not being ready yet is what is expected here
-	err := lifecycle.Retry(ctx, quiet, "wait for the services", minReadyWait, maxReadyWait, func(ctx context.Context) error {
-		for _, part := range s.parts {
-			if err := part.service.Ready(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := lifecycle.Retry(ctx, quiet, "wait for the services", minReadyWait, maxReadyWait, s.ready); err != nil {
 		return nil //nolint:nilerr // we are being stopped
 	}
 	if err := s.tell(stdout); err != nil {
 		return err
 	}
 	if config.Demo {
-		return demo.Run(ctx, s.api, s.addresses, s.key, stdout, logger)
+		return demo.Run(ctx, s.api, s.addresses, s.publishTo, s.key, stdout, logger)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// ready reports whether every service is.
+func (s *stack) ready(ctx context.Context) error {
+	checks := make([]lifecycle.Check, len(s.parts))
+	for i, part := range s.parts {
+		checks[i] = lifecycle.Check{Name: part.name, Func: part.service.Ready}
+	}
+	return lifecycle.Ready(ctx, checks...)
+}
+
+// serveOps serves what operators look at.
+func (s *stack) serveOps(ctx context.Context) error {
+	return boot.ServeHTTP(ctx, &http.Server{Handler: s.opsHandler, ReadHeaderTimeout: 5 * time.Second}, s.opsListener)
 }
 
 // tell prints where everything is.
@@ -248,14 +268,22 @@ func (s *stack) tell(stdout io.Writer) error {
   NATS            %s
   Postgres        %s
   gRPC            subscription %s   ingest %s   delivery %s
-  operator key    %s   (made for this run)
-`, s.addresses.REST, s.addresses.REST, display(s.addresses.NATS), s.postgres,
-		s.addresses.Subscription, s.addresses.Ingest, s.addresses.Delivery, s.key.Reveal())
+  metrics         http://%s/metrics
+  operator key    %s
+`, s.addresses.REST, s.addresses.REST, s.addresses.NATS, s.postgres,
+		s.addresses.Subscription, s.addresses.Ingest, s.addresses.Delivery, s.ops, s.showKey())
 	return err
 }
 
-// listeners are what the services serve on.
-type listeners struct{ subscription, ingest, delivery, gateway net.Listener }
+func (s *stack) showKey() string {
+	if s.key.IsZero() {
+		return "yours"
+	}
+	return s.key.Reveal() + "   (made for this run)"
+}
+
+// listeners are what is served on.
+type listeners struct{ subscription, ingest, delivery, gateway, ops net.Listener }
 
 func listen(httpAddr string, closers *closers) (*listeners, error) {
 	l := &listeners{}
@@ -263,7 +291,8 @@ func listen(httpAddr string, closers *closers) (*listeners, error) {
 		address string
 		into    *net.Listener
 	}{
-		{"127.0.0.1:0", &l.subscription}, {"127.0.0.1:0", &l.ingest}, {"127.0.0.1:0", &l.delivery}, {httpAddr, &l.gateway},
+		{"127.0.0.1:0", &l.subscription}, {"127.0.0.1:0", &l.ingest}, {"127.0.0.1:0", &l.delivery},
+		{httpAddr, &l.gateway}, {"127.0.0.1:0", &l.ops},
 	} {
 		listener, err := listenOrFree(one.address)
 		if err != nil {

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -13,7 +12,7 @@ import (
 
 func organizationResource(o core.Organization) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{
-		Id: o.ID, AllowHttp: o.AllowHTTP,
+		Id: o.ID,
 	}}}
 }
 
@@ -29,7 +28,6 @@ func apiKeyResource(k core.APIKey) *configv1.Resource {
 		Organization: k.Organization,
 		Role:         accessv1.Role(k.Role),
 		SecretSha256: k.SecretSHA256[:],
-		CreateTime:   timestamppb.New(k.CreateTime),
 	}}}
 }
 

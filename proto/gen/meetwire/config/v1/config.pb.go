@@ -14,7 +14,6 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -498,9 +497,7 @@ func (*Resource_DeletedApiKey) isResource_Resource() {}
 type Organization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The slug.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Whether its webhooks may be called over plain http.
-	AllowHttp     bool `protobuf:"varint,2,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"`
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,13 +537,6 @@ func (x *Organization) GetId() string {
 		return x.Id
 	}
 	return ""
-}
-
-func (x *Organization) GetAllowHttp() bool {
-	if x != nil {
-		return x.AllowHttp
-	}
-	return false
 }
 
 // Webhook is what ingest and delivery need to know of a webhook.
@@ -806,9 +796,7 @@ type ApiKey struct {
 	// What it may do.
 	Role v1.Role `protobuf:"varint,3,opt,name=role,proto3,enum=meetwire.access.v1.Role" json:"role,omitempty"`
 	// SHA-256 of the secret within the key, which has 256 random bits.
-	SecretSha256 []byte `protobuf:"bytes,4,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
-	// When it was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	SecretSha256  []byte `protobuf:"bytes,4,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -871,18 +859,11 @@ func (x *ApiKey) GetSecretSha256() []byte {
 	return nil
 }
 
-func (x *ApiKey) GetCreateTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.CreateTime
-	}
-	return nil
-}
-
 var File_meetwire_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
+	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
 	"\x12WatchConfigRequest\x12.\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\xde\x01\n" +
 	"\x13WatchConfigResponse\x12G\n" +
@@ -907,11 +888,9 @@ const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\x0fdeleted_webhook\x18\x05 \x01(\tH\x00R\x0edeletedWebhook\x12(\n" +
 	"\x0fdeleted_api_key\x18\x06 \x01(\tH\x00R\rdeletedApiKeyB\n" +
 	"\n" +
-	"\bresource\"=\n" +
+	"\bresource\"\x1e\n" +
 	"\fOrganization\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
-	"\n" +
-	"allow_http\x18\x02 \x01(\bR\tallowHttp\"\xb0\x02\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xb0\x02\n" +
 	"\aWebhook\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x1d\n" +
@@ -932,14 +911,12 @@ const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\x06jitter\x18\x05 \x01(\x01R\x06jitter\"1\n" +
 	"\aTrigger\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06schema\x18\x02 \x01(\tR\x06schema\"\xcc\x01\n" +
+	"\x06schema\x18\x02 \x01(\tR\x06schema\"\x8f\x01\n" +
 	"\x06ApiKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12,\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x18.meetwire.access.v1.RoleR\x04role\x12#\n" +
-	"\rsecret_sha256\x18\x04 \x01(\fR\fsecretSha256\x12;\n" +
-	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime2z\n" +
+	"\rsecret_sha256\x18\x04 \x01(\fR\fsecretSha2562z\n" +
 	"\rConfigService\x12i\n" +
 	"\vWatchConfig\x12&.meetwire.config.v1.WatchConfigRequest\x1a'.meetwire.config.v1.WatchConfigResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x050\x01B\xd3\x01\n" +
@@ -959,20 +936,19 @@ func file_meetwire_config_v1_config_proto_rawDescGZIP() []byte {
 
 var file_meetwire_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_meetwire_config_v1_config_proto_goTypes = []any{
-	(*WatchConfigRequest)(nil),    // 0: meetwire.config.v1.WatchConfigRequest
-	(*WatchConfigResponse)(nil),   // 1: meetwire.config.v1.WatchConfigResponse
-	(*SnapshotPage)(nil),          // 2: meetwire.config.v1.SnapshotPage
-	(*Change)(nil),                // 3: meetwire.config.v1.Change
-	(*Heartbeat)(nil),             // 4: meetwire.config.v1.Heartbeat
-	(*Resource)(nil),              // 5: meetwire.config.v1.Resource
-	(*Organization)(nil),          // 6: meetwire.config.v1.Organization
-	(*Webhook)(nil),               // 7: meetwire.config.v1.Webhook
-	(*RetryPolicy)(nil),           // 8: meetwire.config.v1.RetryPolicy
-	(*Trigger)(nil),               // 9: meetwire.config.v1.Trigger
-	(*ApiKey)(nil),                // 10: meetwire.config.v1.ApiKey
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(v1.Role)(0),                  // 12: meetwire.access.v1.Role
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*WatchConfigRequest)(nil),  // 0: meetwire.config.v1.WatchConfigRequest
+	(*WatchConfigResponse)(nil), // 1: meetwire.config.v1.WatchConfigResponse
+	(*SnapshotPage)(nil),        // 2: meetwire.config.v1.SnapshotPage
+	(*Change)(nil),              // 3: meetwire.config.v1.Change
+	(*Heartbeat)(nil),           // 4: meetwire.config.v1.Heartbeat
+	(*Resource)(nil),            // 5: meetwire.config.v1.Resource
+	(*Organization)(nil),        // 6: meetwire.config.v1.Organization
+	(*Webhook)(nil),             // 7: meetwire.config.v1.Webhook
+	(*RetryPolicy)(nil),         // 8: meetwire.config.v1.RetryPolicy
+	(*Trigger)(nil),             // 9: meetwire.config.v1.Trigger
+	(*ApiKey)(nil),              // 10: meetwire.config.v1.ApiKey
+	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
+	(v1.Role)(0),                // 12: meetwire.access.v1.Role
 }
 var file_meetwire_config_v1_config_proto_depIdxs = []int32{
 	2,  // 0: meetwire.config.v1.WatchConfigResponse.snapshot_page:type_name -> meetwire.config.v1.SnapshotPage
@@ -989,14 +965,13 @@ var file_meetwire_config_v1_config_proto_depIdxs = []int32{
 	11, // 11: meetwire.config.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
 	11, // 12: meetwire.config.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
 	12, // 13: meetwire.config.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
-	13, // 14: meetwire.config.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 15: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
-	1,  // 16: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	0,  // 14: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
+	1,  // 15: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
+	15, // [15:16] is the sub-list for method output_type
+	14, // [14:15] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_config_v1_config_proto_init() }

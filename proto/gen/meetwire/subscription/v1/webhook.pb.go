@@ -8,6 +8,7 @@ package subscriptionv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -639,7 +640,7 @@ var File_meetwire_subscription_v1_webhook_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xcc\x05\n" +
+	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xcc\x05\n" +
 	"\aWebhook\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12*\n" +
@@ -702,7 +703,15 @@ const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\x02\x01\x02\x12\fwebhook.name\x82\xd3\xe4\x93\x028:\awebhook2-/v1/{webhook.name=organizations/*/webhooks/*}\x12\x94\x01\n" +
 	"\rDeleteWebhook\x12..meetwire.subscription.v1.DeleteWebhookRequest\x1a\x16.google.protobuf.Empty\";\xa2\xbb\x18\n" +
 	"\n" +
-	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02'*%/v1/{name=organizations/*/webhooks/*}B\xfe\x01\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02'*%/v1/{name=organizations/*/webhooks/*}B\xfe\x03\x92A\xfc\x01\x12\xb0\x01\n" +
+	"\bMeetwire\x12\x91\x01Webhooks for platforms where people meet. Errors are google.rpc.Status with a google.rpc.ErrorInfo and, for wrong input, a google.rpc.BadRequest.*\f\n" +
+	"\n" +
+	"Apache-2.02\x02v1Z9\n" +
+	"7\n" +
+	"\x06ApiKey\x12-\b\x02\x12\x18Bearer mwk_<id>_<secret>\x1a\rAuthorization \x02b\f\n" +
+	"\n" +
+	"\n" +
+	"\x06ApiKey\x12\x00\n" +
 	"\x1ccom.meetwire.subscription.v1B\fWebhookProtoP\x01ZNgithub.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1;subscriptionv1\xa2\x02\x03MSX\xaa\x02\x18Meetwire.Subscription.V1\xca\x02\x18Meetwire\\Subscription\\V1\xe2\x02$Meetwire\\Subscription\\V1\\GPBMetadata\xea\x02\x1aMeetwire::Subscription::V1b\x06proto3"
 
 var (

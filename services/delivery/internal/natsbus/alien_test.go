@@ -1,0 +1,62 @@
+package natsbus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+)
+
+// putAlien publishes a message that is not ours.
+func (e *environment) putAlien(t *testing.T, subject string, header nats.Header) {
+	t.Helper()
+	msg := nats.NewMsg(subject)
+	for name, values := range header {
+		msg.Header[name] = values
+	}
+	msg.Data = []byte("just text")
+	_, err := bus.Publish(newContext(t), e.js, msg, nats.NewInbox())
+	require.NoError(t, err)
+}
+
+func TestAlienTimerKeepsNoOtherFromBeingWoken(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, parked := newContext(t), task()
+	e.putAlien(t, bus.RetryTimerSubject("acme", hook, "alien"), nats.Header{bus.HeaderParked: {"true"}})
+	require.NoError(t, e.queue.Schedule(ctx, parked, time.Now().Add(time.Hour), true, "DELIVERIES:1"))
+	require.NoError(t, e.queue.Wake(ctx, "acme", hook))
+	due := e.due(t, "meeting-booked")
+	require.Equal(t, parked.Delivery, due.task.Delivery)
+	require.NoError(t, due.DoubleAck(ctx))
+}
+
+func TestAlienDeadLetterHidesNoOther(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, dead := newContext(t), task()
+	e.putAlien(t, bus.DeadLetterSubject("meeting-booked", "acme", hook, "alien"), nil)
+	undated := task()
+	e.putAlien(t, bus.DeadLetterSubject("meeting-booked", "acme", hook, undated.Delivery), encode(undated))
+	e.bury(t, dead)
+
+	page, err := e.letters.List(ctx, "acme", "", "", 1, 10)
+	require.NoError(t, err)
+	require.Len(t, page, 1)
+	require.Equal(t, dead.Delivery, page[0].Task.Delivery)
+	for _, delivery := range []string{"alien", undated.Delivery} {
+		_, err = e.letters.Get(ctx, "acme", delivery)
+		require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	}
+}
+
+func TestEventZeroDoesNotExist(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	_, err := e.queue.Event(newContext(t), 0)
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+}

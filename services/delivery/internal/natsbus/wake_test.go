@@ -1,0 +1,83 @@
+package natsbus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+)
+
+func TestWakeMakesParkedDeliveriesOfAWebhookDue(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, later := newContext(t), time.Now().Add(time.Hour)
+	parked := map[string]bool{}
+	for range 3 {
+		task := task()
+		task.Attempts = 2
+		require.NoError(t, e.queue.Schedule(ctx, task, later, true, task.Delivery))
+		parked[task.Delivery] = true
+	}
+	retry, another := task(), task()
+	another.Webhook = otherHook
+	require.NoError(t, e.queue.Schedule(ctx, retry, later, false, retry.Delivery))
+	require.NoError(t, e.queue.Schedule(ctx, another, later, true, another.Delivery))
+
+	require.NoError(t, e.queue.Wake(ctx, "acme", hook))
+	for range 3 {
+		due := e.due(t, "meeting-booked")
+		require.True(t, parked[due.task.Delivery])
+		require.Equal(t, 2, due.task.Attempts)
+		delete(parked, due.task.Delivery)
+		require.NoError(t, due.DoubleAck(ctx))
+	}
+	require.Equal(t, 2, e.count(t, bus.StreamRetries, ">"), "a retry has its time, and the other webhook is still paused")
+	e.timer(t, retry)
+	e.timer(t, another)
+
+	require.NoError(t, e.queue.Wake(ctx, "acme", hook), "nothing is left to wake")
+	require.NoError(t, e.queue.Wake(ctx, "nobody", hook))
+	require.Equal(t, 2, e.count(t, bus.StreamRetries, ">"))
+}
+
+func TestWakeKeepsTheEventThatATimerCarries(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, task := newContext(t), task()
+	task.AcceptedAt = task.AcceptedAt.Add(-2 * e.config.EventsMaxAge)
+	require.NoError(t, e.queue.Schedule(ctx, task, time.Now().Add(time.Hour), true, "DELIVERIES:1"))
+	require.NoError(t, e.queue.Wake(ctx, "acme", hook))
+	due := e.due(t, "meeting-booked")
+	requireTask(t, task, due.task)
+	require.NoError(t, due.DoubleAck(ctx))
+}
+
+func TestWakeLeavesATimerThatWasSetAnew(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, task, later := newContext(t), task(), time.Now().Add(time.Hour)
+	require.NoError(t, e.queue.Schedule(ctx, task, later, true, "DELIVERIES:1"))
+	seen := e.timer(t, task)
+	require.NoError(t, e.queue.Schedule(ctx, task, later, false, "RETRIES:2"))
+	require.NoError(t, e.queue.wake(ctx, seen))
+	require.Equal(t, seen.Sequence+1, e.timer(t, task).Sequence)
+
+	require.NoError(t, e.queue.Unschedule(ctx, task))
+	require.NoError(t, e.queue.wake(ctx, seen), "it has fired in between")
+	require.Zero(t, e.count(t, bus.StreamRetries, ">"))
+}
+
+func TestParkedDeliveryIsDueWithoutBeingWoken(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, task := newContext(t), task()
+	require.NoError(t, e.queue.Schedule(ctx, task, time.Now().Add(100*time.Millisecond), true, "DELIVERIES:1"))
+	due := e.due(t, "meeting-booked")
+	require.Equal(t, task.Delivery, due.task.Delivery)
+	// It is parked again under the id of what has come now.
+	require.NoError(t, e.queue.Schedule(ctx, due.task, time.Now().Add(time.Hour), true, due.id))
+	require.NoError(t, due.DoubleAck(ctx))
+	require.Equal(t, "true", e.timer(t, task).Header.Get(bus.HeaderParked))
+}

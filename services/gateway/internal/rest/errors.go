@@ -1,0 +1,35 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/rpc"
+)
+
+// onError writes an error. Those of the services come with their details; those that are found here, in a request
+// that never became a message, get theirs.
+func onError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+	if st, ok := status.FromError(err); ok && st.Code() == codes.InvalidArgument && len(st.Details()) == 0 {
+		err = rpc.Status(fault.Invalid(fault.Field{Path: "request", Rule: "readable", Message: st.Message()})).Err()
+	}
+	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
+}
+
+// onRoutingError answers a request that no route takes.
+func onRoutingError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+	f := fault.New(fault.InvalidArgument, "ROUTE_INVALID", "the request cannot be routed")
+	switch code {
+	case http.StatusNotFound:
+		f = fault.New(fault.NotFound, "ROUTE_NOT_FOUND", "there is nothing at this path; /openapi.json lists what there is")
+	case http.StatusMethodNotAllowed:
+		f = fault.New(fault.InvalidArgument, "METHOD_NOT_ALLOWED", "this path does not take this method; /openapi.json lists what it takes")
+	}
+	err := &runtime.HTTPStatusError{HTTPStatus: code, Err: rpc.Status(f).Err()}
+	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
+}
