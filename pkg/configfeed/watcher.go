@@ -198,6 +198,10 @@ func (w *Watcher) Ready(context.Context) error {
 	return nil
 }
 
+// HeardSince reports whether the feed has given a sign of life since a time: then what was configured by then is in
+// force here.
+func (w *Watcher) HeardSince(t time.Time) bool { return w.lastSign.Load() > t.UnixNano() }
+
 // stale reports whether the feed has been silent for too long to trust an API key.
 func (w *Watcher) stale() bool {
 	return time.Since(time.Unix(0, w.lastSign.Load())) > w.maxAge

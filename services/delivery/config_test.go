@@ -74,6 +74,7 @@ func TestDefaults(t *testing.T) {
 			MaxConfigAge:     time.Minute,
 			Streams:          bus.DefaultConfig(),
 		},
+		Migrate: true,
 	}, got)
 	require.NoError(t, got.Service.Validate())
 }

@@ -67,13 +67,14 @@ func New(config Config, deps Deps) (*Service, error) {
 	s.watcher = configfeed.New(configv1.NewConfigServiceClient(deps.Subscription), deps.Logger, config.MaxConfigAge, triggers)
 	known := catalogue{Watcher: s.watcher, Catalogue: triggers}
 	s.worker = &natsbus.Worker{
-		JetStream: js,
-		Config:    config.Streams,
-		Catalogue: known,
-		Index:     index,
-		Metrics:   newMetrics(deps.Registry),
-		Logger:    deps.Logger,
-		Now:       time.Now,
+		JetStream:  js,
+		Config:     config.Streams,
+		Catalogue:  known,
+		Index:      index,
+		Metrics:    newMetrics(deps.Registry),
+		HeardSince: s.watcher.HeardSince,
+		Logger:     deps.Logger,
+		Now:        time.Now,
 	}
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger:       deps.Logger,

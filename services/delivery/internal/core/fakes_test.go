@@ -242,6 +242,7 @@ func setup(t *testing.T) *bench {
 			ids++
 			return fmt.Sprintf("id-%d", ids)
 		},
+		Resumed: func(organization, webhook string) { b.add("resumed %s %s", organization, webhook) },
 		Observe: func(_ *core.Task, attempt *core.Attempt) { b.observed = append(b.observed, *attempt) },
 	}
 	return b

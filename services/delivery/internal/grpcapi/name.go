@@ -14,6 +14,9 @@ func organizationName(field, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if ids[0] == "-" {
+		return "", invalidName(field, "must name one organization")
+	}
 	if !bus.IsOrganization(ids[0]) {
 		return "", invalidName(field, "must have an organization of 1 to 63 characters of a-z, 0-9 and -")
 	}

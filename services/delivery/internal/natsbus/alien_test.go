@@ -2,7 +2,6 @@ package natsbus
 
 import (
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
@@ -21,18 +20,6 @@ func (e *environment) putAlien(t *testing.T, subject string, header nats.Header)
 	msg.Data = []byte("just text")
 	_, err := bus.Publish(newContext(t), e.js, msg, nats.NewInbox())
 	require.NoError(t, err)
-}
-
-func TestAlienTimerKeepsNoOtherFromBeingWoken(t *testing.T) {
-	t.Parallel()
-	e := setup(t)
-	ctx, parked := newContext(t), task()
-	e.putAlien(t, bus.RetryTimerSubject("acme", hook, "alien"), nats.Header{bus.HeaderParked: {"true"}})
-	require.NoError(t, e.queue.Schedule(ctx, parked, time.Now().Add(time.Hour), true, "DELIVERIES:1"))
-	require.NoError(t, e.queue.Wake(ctx, "acme", hook))
-	due := e.due(t, "meeting-booked")
-	require.Equal(t, parked.Delivery, due.task.Delivery)
-	require.NoError(t, due.DoubleAck(ctx))
 }
 
 func TestAlienDeadLetterHidesNoOther(t *testing.T) {

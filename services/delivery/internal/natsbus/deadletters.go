@@ -85,23 +85,36 @@ func (d *DeadLetters) List(ctx context.Context, organization, webhook, trigger s
 	return page, nil
 }
 
-// next returns the first dead letter from a sequence on.
+// next returns the first dead letter from a sequence on. What is none is passed over: it must not hide those
+// behind it.
 func (d *DeadLetters) next(ctx context.Context, from uint64, subject string) (*DeadLetter, error) {
-	msg, err := d.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, errNoDeadLetter()
+	for {
+		msg, err := d.stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil, errNoDeadLetter()
+		}
+		if err != nil {
+			return nil, fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "dead letters cannot be read at the moment")
+		}
+		letter, err := decodeDeadLetter(msg)
+		if err == nil {
+			return letter, nil
+		}
+		d.queue.logger.ErrorContext(ctx, "message is no dead letter and is passed over",
+			"sequence", msg.Sequence, "subject", msg.Subject, "error", err)
+		from = msg.Sequence + 1
 	}
-	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "dead letters cannot be read at the moment")
-	}
+}
+
+func decodeDeadLetter(msg *jetstream.RawStreamMsg) (*DeadLetter, error) {
 	lane, _, _ := strings.Cut(strings.TrimPrefix(msg.Subject, "deadletters."), ".")
 	task, err := decode(msg.Header, lane, msg.Data)
 	if err != nil {
-		return nil, fmt.Errorf("read dead letter %d: %w", msg.Sequence, err)
+		return nil, err
 	}
 	deadAt, err := time.Parse(time.RFC3339Nano, msg.Header.Get(bus.HeaderDeadAt))
 	if err != nil {
-		return nil, fmt.Errorf("read the time of dead letter %d: %w", msg.Sequence, err)
+		return nil, fmt.Errorf("%w: %s", errHeader, bus.HeaderDeadAt)
 	}
 	return &DeadLetter{Sequence: msg.Sequence, Reason: msg.Header.Get(bus.HeaderReason), DeadAt: deadAt, Task: task}, nil
 }

@@ -26,9 +26,17 @@ func newEventReader(ctx context.Context, js jetstream.JetStream) (*eventReader, 
 	return &eventReader{js: js, stream: stream}, nil
 }
 
+// errNoEvent is what is said of an event that does not exist, or not any more.
+func errNoEvent() error {
+	return fault.New(fault.NotFound, "EVENT_NOT_FOUND", "the event has expired or was erased")
+}
+
 // read returns an event as published. Any replica may answer a direct get, also one that lags behind, so a miss
 // is asked again of the leader before it is believed.
 func (r *eventReader) read(ctx context.Context, sequence uint64) ([]byte, error) {
+	if sequence == 0 {
+		return nil, errNoEvent() // the first has 1; asked for 0, the server would refuse, time and again
+	}
 	msg, err := r.stream.GetMsg(ctx, sequence)
 	if err == nil {
 		return msg.Data, nil
@@ -66,7 +74,7 @@ func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) ([]by
 	case answer.Error == nil:
 		return answer.Message.Data, nil
 	case answer.Error.ErrorCode == codeNoMessage:
-		return nil, fault.New(fault.NotFound, "EVENT_NOT_FOUND", "the event has expired or was erased")
+		return nil, errNoEvent()
 	}
 	return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/pg"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
@@ -53,8 +54,8 @@ func New(pool *pgxpool.Pool) *Store {
 // day is the partition key of an event that EVENTS stored at t.
 func day(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// Write stores records in one transaction. Records that are stored already change nothing. Errors: fault.Unavailable
-// and fault.Aborted, after which the same call may succeed; every other one is about the records.
+// Write stores records in one transaction. Records that are stored already change nothing. Errors:
+// fault.InvalidArgument when one of them can never be stored; after any other the same call may succeed.
 func (s *Store) Write(ctx context.Context, records []*deliveryv1.Record) error {
 	deliveries, attempts, err := rows(records)
 	if err != nil {
@@ -183,11 +184,17 @@ func rows(records []*deliveryv1.Record) (d sqlcgen.UpsertDeliveriesParams, a sql
 func appendDelivery(d *sqlcgen.UpsertDeliveriesParams, record *deliveryv1.Record) error {
 	id, err := uuid.Parse(record.GetDelivery())
 	if err != nil {
-		return fmt.Errorf("read the delivery's id: %w", err)
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the delivery's id is no UUID")
 	}
 	webhook, err := uuid.Parse(record.GetWebhook())
 	if err != nil {
-		return fmt.Errorf("read the webhook's id: %w", err)
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the webhook's id is no UUID")
+	}
+	if err := record.GetTime().CheckValid(); err != nil {
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of the change is none")
+	}
+	if err := record.GetAcceptTime().CheckValid(); err != nil {
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of acceptance is none")
 	}
 	accepted := record.GetAcceptTime().AsTime()
 	d.AcceptedOn = append(d.AcceptedOn, day(accepted))
@@ -214,11 +221,11 @@ func appendDelivery(d *sqlcgen.UpsertDeliveriesParams, record *deliveryv1.Record
 func appendAttempt(a *sqlcgen.InsertAttemptsParams, record *deliveryv1.Record) error {
 	id, err := uuid.Parse(record.GetId())
 	if err != nil {
-		return fmt.Errorf("read the attempt's id: %w", err)
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the attempt's id is no UUID")
 	}
 	delivery, err := uuid.Parse(record.GetDelivery())
 	if err != nil {
-		return fmt.Errorf("read the delivery's id: %w", err)
+		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the delivery's id is no UUID")
 	}
 	attempt := record.GetAttempt()
 	requestHeaders, err := encodeHeaders(attempt.GetRequestHeaders())

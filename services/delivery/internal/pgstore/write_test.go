@@ -140,14 +140,16 @@ func TestUnstorableRecordIsRefusedWithItsBatch(t *testing.T) {
 		"webhook":  func(r *deliveryv1.Record) { r.Webhook = "" },
 		"attempt":  func(r *deliveryv1.Record) { r.Id = strings.Repeat("z", 36) },
 		"text":     func(r *deliveryv1.Record) { r.Reason = "a\x00b" },
+		"header":   func(r *deliveryv1.Record) { r.Attempt.ResponseHeaders[0].Value = "a\x00b" },
+		"time":     func(r *deliveryv1.Record) { r.Time = nil },
+		"accepted": func(r *deliveryv1.Record) { r.AcceptTime = &timestamppb.Timestamp{Seconds: 1 << 60} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			good, bad := newRecord(), newRecord()
 			spoil(bad)
 			err := store.Write(newContext(t), []*deliveryv1.Record{good, bad})
-			require.Error(t, err)
-			require.False(t, fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Aborted), "writing it again is of no use: %v", err)
+			require.True(t, fault.Is(err, fault.InvalidArgument), "writing it again is of no use: %v", err)
 			_, err = store.Delivery(newContext(t), "acme", uuid.MustParse(good.GetDelivery()))
 			require.True(t, fault.Is(err, fault.NotFound), "a batch is stored whole or not at all: %v", err)
 			require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{good}))

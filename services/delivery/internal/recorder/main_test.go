@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/pkg/natstest"
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
@@ -73,23 +74,36 @@ func (e *env) leftOut() int {
 	return strings.Count(e.log.String(), "record cannot be stored and is left out")
 }
 
-// run runs something until the test ends, or stop is called, which returns what it returned.
-func run(t *testing.T, f func(context.Context) error) (stop func() error) {
+// grace is how long a recorder may take to stop, unless a test says otherwise.
+const grace = 10 * time.Second
+
+// running is a recorder that runs.
+type running struct {
+	cancel context.CancelFunc // tells it to stop
+	done   chan struct{}
+	err    error
+}
+
+// run runs a recorder as a service does, until the test ends or it is stopped.
+func run(t *testing.T, grace time.Duration, r *recorder.Recorder) *running {
 	t.Helper()
+	group := lifecycle.NewGroup(slog.New(slog.DiscardHandler), grace)
+	group.Add("recorder", r.Run)
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	var err error
+	running := &running{cancel: cancel, done: make(chan struct{})}
 	go func() {
-		defer close(done)
-		err = f(ctx)
+		defer close(running.done)
+		running.err = group.Run(ctx)
 	}()
-	stop = func() error {
-		cancel()
-		<-done
-		return err
-	}
-	t.Cleanup(func() { _ = stop() })
-	return stop
+	t.Cleanup(func() { _ = running.stop() })
+	return running
+}
+
+// stop stops the recorder and returns what it returned.
+func (r *running) stop() error {
+	r.cancel()
+	<-r.done
+	return r.err
 }
 
 func newRecord() *deliveryv1.Record {

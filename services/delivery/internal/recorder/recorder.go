@@ -30,7 +30,8 @@ const (
 
 // Store is where records end.
 type Store interface {
-	// Write stores records; those it has already change nothing.
+	// Write stores records; those it has already change nothing. fault.InvalidArgument: one of them can never be
+	// stored. After any other error the same call may succeed.
 	Write(ctx context.Context, records []*deliveryv1.Record) error
 	// Maintain prepares the tables for the coming days and drops what is older than keepFrom.
 	Maintain(ctx context.Context, now, keepFrom time.Time) (dropped int, err error)

@@ -2,7 +2,6 @@ package recorder_test
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meetwire/meetwire/pkg/fault"
-	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
@@ -23,15 +21,15 @@ func TestRecordsReachPostgres(t *testing.T) {
 	e := setup(t)
 	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
 	before := e.publish(t, 700) // more than a batch
-	stop := run(t, e.recorder(pgstore.New(pool)).Run)
+	first := run(t, grace, e.recorder(pgstore.New(pool)))
 	ids := append(before, e.publish(t, 50)...)
 	requireStored(t, pool, ids)
 	e.requireSettled(t)
-	require.NoError(t, stop())
+	require.NoError(t, first.stop())
 
 	// What is published meanwhile waits for the next start.
 	ids = append(ids, e.publish(t, 5)...)
-	run(t, e.recorder(pgstore.New(pool)).Run)
+	run(t, grace, e.recorder(pgstore.New(pool)))
 	requireStored(t, pool, ids)
 	require.Zero(t, e.leftOut())
 }
@@ -54,7 +52,7 @@ func TestBadRecordsHoldUpNobody(t *testing.T) {
 		e.publishBody(t, body)
 		ids = append(ids, e.publish(t, 40)...)
 	}
-	run(t, e.recorder(pgstore.New(pool)).Run) // all are there: they come in one batch
+	run(t, grace, e.recorder(pgstore.New(pool))) // all are there: they come in one batch
 	requireStored(t, pool, ids)
 	e.requireSettled(t)
 	require.Equal(t, 3, e.leftOut())
@@ -68,7 +66,7 @@ func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	require.NoError(t, pgstore.Migrate(newContext(t), pool))
-	run(t, e.recorder(pgstore.New(pool)).Run)
+	run(t, grace, e.recorder(pgstore.New(pool)))
 	ids := e.publish(t, 20)
 	requireStored(t, pool, ids)
 
@@ -148,12 +146,11 @@ func TestStopWritesWhatWasTaken(t *testing.T) {
 	store.release = make(chan struct{})
 	const count = 30
 	e.publish(t, count)
-	ctx, cancel := context.WithCancel(t.Context())
-	stop := run(t, func(context.Context) error { return e.recorder(store).Run(ctx) })
+	running := run(t, grace, e.recorder(store))
 	<-store.entered
-	cancel()
+	running.cancel()
 	close(store.release)
-	require.NoError(t, stop())
+	require.NoError(t, running.stop())
 
 	taken, waiting := e.state(newContext(t), t)
 	require.Zero(t, taken, "nothing may be left with a recorder that has stopped")
@@ -168,14 +165,12 @@ func TestStopGivesBackWhatCannotBeWritten(t *testing.T) {
 	store.err = fault.New(fault.Unavailable, "AWAY", "away")
 	const count = 30
 	e.publish(t, count)
-	group := lifecycle.NewGroup(slog.New(slog.DiscardHandler), 50*time.Millisecond)
-	group.Add("recorder", e.recorder(store).Run)
-	stop := run(t, group.Run)
+	running := run(t, 50*time.Millisecond, e.recorder(store))
 	<-store.entered
-	_ = stop() // it may say that the grace period was too short
+	_ = running.stop() // it may say that the grace period was too short
 
 	next := newFakeStore()
-	run(t, e.recorder(next).Run)
+	run(t, grace, e.recorder(next))
 	require.Eventually(t, func() bool { return next.count() == count }, patience, tick)
 	e.requireSettled(t)
 	require.Zero(t, e.leftOut())
@@ -185,7 +180,7 @@ func TestFailedMaintenanceDoesNotStopTheRecorder(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	store := newFakeStore()
-	run(t, e.recorder(store).Run)
+	run(t, grace, e.recorder(store))
 	require.Eventually(t, func() bool { return len(store.maintained()) == 1 }, patience, tick)
 	require.Equal(t, []maintained{{now: now(), keepFrom: now().AddDate(0, 0, -30)}}, store.maintained())
 	e.publish(t, 3)

@@ -13,10 +13,13 @@ import (
 )
 
 // onError writes an error. Those of the services come with their details; those that are found here, in a request
-// that never became a message, get theirs.
+// that never became a message, get theirs, and so do those of a connection, whose text would tell an address.
 func onError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
-	if st, ok := status.FromError(err); ok && st.Code() == codes.InvalidArgument && len(st.Details()) == 0 {
-		err = rpc.Status(fault.Invalid(fault.Field{Path: "request", Rule: "readable", Message: st.Message()})).Err()
+	if st, ok := status.FromError(err); ok && len(st.Details()) == 0 {
+		if st.Code() == codes.InvalidArgument {
+			err = fault.Invalid(fault.Field{Path: "request", Rule: "readable", Message: st.Message()})
+		}
+		err = rpc.Status(rpc.FaultFromStatus(err)).Err()
 	}
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
 }

@@ -36,14 +36,15 @@ type Backends struct {
 
 // NewHandler serves `/v1/…`, `/openapi.json`, `/healthz` and `/readyz`.
 func NewHandler(ctx context.Context, backends Backends, ready func(context.Context) error, logger *slog.Logger) (http.Handler, error) {
-	api := runtime.NewServeMux(
+	var api *runtime.ServeMux
+	api = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newMarshaler()),
 		runtime.WithIncomingHeaderMatcher(incomingHeader),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithForwardResponseOption(accepted),
 		runtime.WithErrorHandler(onError),
 		runtime.WithRoutingErrorHandler(onRoutingError),
-		runtime.SetQueryParameterParser(&strictQuery{}),
+		runtime.WithMiddlewares(newRequests().strict(func() *runtime.ServeMux { return api })),
 	)
 	for _, register := range []struct {
 		register func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error
@@ -101,10 +102,28 @@ func reply(w http.ResponseWriter, r *http.Request, status int, body []byte, logg
 // limit bounds request bodies and forbids browsers to guess the type of answers.
 func limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequestBytes)
+		r.Body = &typedBody{http.MaxBytesReader(w, r.Body, maxRequestBytes), r.Header.Get("Content-Type")}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// typedBody is the body of a request that knows what it is said to be.
+type typedBody struct {
+	io.ReadCloser
+	contentType string
+}
+
+// unsaid is what curl says of every body when nobody tells it what it is.
+const unsaid = "application/x-www-form-urlencoded"
+
+// contentTypeOf returns what a body is said to be; empty when nothing is said.
+func contentTypeOf(r io.Reader) string {
+	body, ok := r.(*typedBody)
+	if !ok || body.contentType == unsaid {
+		return ""
+	}
+	return body.contentType
 }
 
 // incomingHeader says which headers go on to the services: the credential, which the runtime passes by itself,
@@ -150,7 +169,7 @@ func (m *marshaler) NewDecoder(r io.Reader) runtime.Decoder {
 		if err != nil {
 			return readable(err)
 		}
-		*body = &httpbody.HttpBody{Data: data}
+		*body = &httpbody.HttpBody{ContentType: contentTypeOf(r), Data: data}
 		return nil
 	})
 }

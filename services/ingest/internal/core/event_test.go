@@ -2,7 +2,6 @@ package core_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -198,7 +197,7 @@ func FuzzParse(f *testing.F) {
 		event, err := core.Parse(raw)
 		if err != nil {
 			var refused *fault.Error
-			require.True(t, errors.As(err, &refused), "%v", err)
+			require.ErrorAs(t, err, &refused)
 			require.Equal(t, fault.InvalidArgument, refused.Kind)
 			require.Len(t, refused.Fields, 1)
 			require.True(t, refused.Fields[0].Path == "event" || strings.HasPrefix(refused.Fields[0].Path, "event."))

@@ -41,8 +41,10 @@ type Worker struct {
 	Catalogue core.Catalogue
 	Index     *core.Index
 	Metrics   Metrics
-	Logger    *slog.Logger
-	Now       func() time.Time
+	// HeardSince reports whether what was configured by a time is known here.
+	HeardSince func(t time.Time) bool
+	Logger     *slog.Logger
+	Now        func() time.Time
 }
 
 // Run works off the events of one platform trigger, or of bus.LaneCustom, until the context ends.
@@ -183,8 +185,11 @@ func (w *Worker) route(ctx context.Context, msg *bus.Msg) error {
 	return w.keep(ctx, msg, organization, whole.Data, core.UnknownTrigger("type"))
 }
 
-// young reports that an event was stored so recently that what it names may not have reached us.
-func (w *Worker) young(msg *bus.Msg) bool { return w.Now().Sub(msg.Stored) < configurationDelay }
+// young reports that what an event names may have been configured and not have reached us yet: the event was stored
+// a moment ago, or the configuration feed has been silent since.
+func (w *Worker) young(msg *bus.Msg) bool {
+	return w.Now().Sub(msg.Stored) < configurationDelay || !w.HeardSince(msg.Stored)
+}
 
 // reject keeps what cannot be accepted, unless it may become acceptable in a moment.
 func (w *Worker) reject(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {

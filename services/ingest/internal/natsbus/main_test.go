@@ -106,7 +106,8 @@ func setup(t testing.TB) *env {
 	e.triggers = schema.New(index, discard)
 	e.worker = &natsbus.Worker{
 		JetStream: e.js, Config: config, Catalogue: catalogue{e.triggers}, Index: index, Metrics: e.metrics, Logger: discard,
-		Now: func() time.Time { return time.Now().Add(time.Hour) },
+		HeardSince: func(time.Time) bool { return true },
+		Now:        func() time.Time { return time.Now().Add(time.Hour) },
 	}
 	e.configure(
 		trigger("meeting.booked", `{"type":"object","properties":{"title":{"type":"string"}}}`), trigger("custom.door.opened", `{}`),

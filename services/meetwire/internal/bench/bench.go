@@ -109,7 +109,8 @@ type environment struct {
 // stopTime bounds the end of what was started.
 const stopTime = 20 * time.Second
 
-// Run measures and prints the table. Progress goes to stderr.
+// Run measures and prints the table. Progress goes to stderr. When it cannot go on, or the context ends, it prints
+// the rounds that are complete and returns an error.
 func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err error) {
 	began := time.Now()
 	e := &environment{config: config, stderr: stderr, template: newTemplate(config.Payload)}
@@ -143,13 +144,13 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 		return because(ctx, err)
 	}
 	rounds, err := e.rounds(ctx)
-	if err != nil {
+	if len(rounds) == 0 {
 		return err
 	}
-	return writeReport(stdout, &config, machine, rounds, time.Since(began))
+	return errors.Join(err, writeReport(stdout, &config, machine, rounds, time.Since(began)))
 }
 
-// rounds measures every line once per round.
+// rounds measures every line once per round. With an error it returns the rounds before.
 func (e *environment) rounds(ctx context.Context) ([]round, error) {
 	lines := e.config.lines()
 	all := make([]round, 0, e.config.Rounds)
@@ -158,7 +159,7 @@ func (e *environment) rounds(ctx context.Context) ([]round, error) {
 		for _, l := range lines {
 			r, err := e.measure(ctx, l, fmt.Sprintf("%s%d", l.key, n))
 			if err != nil {
-				return nil, fmt.Errorf("round %d, %s (%s): %w", n, l.key, l.title, err)
+				return all, fmt.Errorf("round %d, %s (%s): %w", n, l.key, l.title, err)
 			}
 			measured = append(measured, r)
 			e.progress("round %d of %d: %s (%s): %.0f deliveries/s, p50 %s, p99 %s",

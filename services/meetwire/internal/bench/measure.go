@@ -125,7 +125,7 @@ func (m *measurement) warmUp(ctx context.Context) error {
 	if _, err := m.publisher().burst(ctx, number, events); err != nil {
 		return err
 	}
-	if _, err := m.receiver.all(ctx, events*m.line.webhooks, m.config.Patience); err != nil {
+	if _, err := m.await(ctx, events*m.line.webhooks); err != nil {
 		return err
 	}
 	_, err = m.target.settle(ctx, m.config.Patience)
@@ -145,6 +145,19 @@ func (m *measurement) probe(ctx context.Context) (int, error) {
 	return got.Arrived, err
 }
 
+// await waits until everything of a phase has arrived, and says where the rest is when it does not.
+func (m *measurement) await(ctx context.Context, wanted int) (arrivals, error) {
+	got, err := m.receiver.all(ctx, wanted, m.config.Patience)
+	if errors.Is(err, errMissing) {
+		left, leftErr := m.target.left(ctx)
+		if left == "" {
+			left = "nothing waits any more"
+		}
+		err = errors.Join(fmt.Errorf("%w (%s)", err, left), leftErr)
+	}
+	return got, err
+}
+
 func (m *measurement) publisher() *publisher {
 	return &publisher{js: m.target.js, template: m.template}
 }
@@ -159,7 +172,7 @@ func (m *measurement) latency(ctx context.Context, r *result) error {
 	if err := m.publisher().paced(ctx, number, events, m.config.Rate); err != nil {
 		return err
 	}
-	if _, err := m.receiver.all(ctx, events*m.line.webhooks, m.config.Patience); err != nil {
+	if _, err := m.await(ctx, events*m.line.webhooks); err != nil {
 		return err
 	}
 	if _, err := m.target.settle(ctx, m.config.Patience); err != nil {
@@ -191,7 +204,7 @@ func (m *measurement) throughput(ctx context.Context, r *result) error {
 	if err != nil {
 		return err
 	}
-	got, err := m.receiver.all(ctx, r.Deliveries, m.config.Patience)
+	got, err := m.await(ctx, r.Deliveries)
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ p50, p99       latency run, before that: %s events at %s per second; from just b
 CPU            user and system time of the bare loop, or of the four services together, in a throughput run until nothing
                was left to do: no message unacknowledged, no record unwritten.
 peak memory    greatest resident memory of the same processes, added up; they are started anew for every line.
-all, per del.  the CPU time of everybody who takes part, divided by the deliveries: it does not depend on what else the
+all, per del.  CPU time of everybody who takes part, divided by the deliveries: it hardly depends on what else the
                machine does, as deliveries/s does.
 left to do     how long after the last arrival that was.
 again, timers  how often deliveries were given back and given out again, because their webhook had no slot for them, and
@@ -162,7 +162,9 @@ const unknown = "?"
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func micros(d time.Duration) string { return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond)) }
+func micros(d time.Duration) string {
+	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
+}
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20)) }
 

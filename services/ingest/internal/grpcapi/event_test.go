@@ -1,0 +1,202 @@
+package grpcapi_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/api/httpbody"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/natstest"
+	"github.com/meetwire/meetwire/pkg/secret"
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	ingestv1 "github.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1"
+	"github.com/meetwire/meetwire/services/ingest/internal/core"
+	"github.com/meetwire/meetwire/services/ingest/internal/grpcapi"
+	"github.com/meetwire/meetwire/services/ingest/internal/schema"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for something that should be there at once.
+const patience = 20 * time.Second
+
+func now() time.Time { return time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC) }
+
+type catalogue struct{ *schema.Catalogue }
+
+func (catalogue) HasOrganization(id string) bool { return id == "acme" }
+
+type env struct {
+	server *natstest.Server
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	events *grpcapi.Events
+}
+
+func setup(t *testing.T) *env {
+	t.Helper()
+	e := &env{server: natstest.Start(t)}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	discard := slog.New(slog.DiscardHandler)
+	var err error
+	e.conn, err = bus.Connect(ctx, "tests", bus.NATSConfig{NATSURL: secret.New(e.server.URL())}, discard)
+	require.NoError(t, err)
+	t.Cleanup(e.conn.Close)
+	e.js, err = bus.JetStream(e.conn)
+	require.NoError(t, err)
+	require.NoError(t, bus.EnsureStreams(ctx, e.js, bus.DefaultConfig(), discard))
+	triggers := schema.New(core.NewIndex(), discard)
+	triggers.Reset([]*configv1.Resource{{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{
+		Id: "meeting.booked", Schema: `{"properties":{"title":{"type":"string"}}}`,
+	}}}}, 1)
+	e.events = &grpcapi.Events{JetStream: e.js, Catalogue: catalogue{triggers}, Now: now}
+	return e
+}
+
+func request(body string) *ingestv1.PublishEventRequest {
+	return &ingestv1.PublishEventRequest{Parent: "organizations/acme", Event: &httpbody.HttpBody{Data: []byte(body)}}
+}
+
+func event(id, kind, data string) string {
+	return fmt.Sprintf(`{"specversion":"1.0", "id":%q, "source":"/bookings", "type":%q, "data":%s}`, id, kind, data)
+}
+
+func (e *env) stored(t *testing.T) uint64 {
+	t.Helper()
+	stream, err := e.js.Stream(t.Context(), bus.StreamEvents)
+	require.NoError(t, err)
+	return stream.CachedInfo().State.Msgs
+}
+
+func TestPublishedEventIsStoredAsItCame(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(
+		"traceparent", "00-aa-bb-01", "tracestate", "v=1", "authorization", "Bearer secret", "meetwire-webhook-id", "x", "nats-rollup", "all",
+	))
+	body := event("bk_1", "meeting.booked", `{ "title":"\u0061" }`)
+	response, err := e.events.PublishEvent(ctx, request(body))
+	require.NoError(t, err)
+	require.Equal(t, "/bookings", response.GetSource())
+	require.Equal(t, "bk_1", response.GetId())
+	require.EqualValues(t, 1, response.GetSequence())
+	require.False(t, response.GetDuplicate())
+	require.Equal(t, now(), response.GetPublishTime().AsTime())
+
+	consumer, err := e.js.OrderedConsumer(t.Context(), bus.StreamEvents, jetstream.OrderedConsumerConfig{})
+	require.NoError(t, err)
+	msg, err := consumer.Next()
+	require.NoError(t, err)
+	require.Equal(t, "events.acme.meeting.booked", msg.Subject())
+	require.Equal(t, body, string(msg.Data()))
+	require.Equal(t, nats.Header{
+		nats.MsgIdHdr: {"acme:/bookings:bk_1"}, bus.HeaderTraceParent: {"00-aa-bb-01"}, bus.HeaderTraceState: {"v=1"},
+	}, msg.Headers())
+
+	again, err := e.events.PublishEvent(t.Context(), request(body))
+	require.NoError(t, err)
+	require.True(t, again.GetDuplicate())
+	require.EqualValues(t, 1, again.GetSequence())
+	require.EqualValues(t, 1, e.stored(t))
+}
+
+func TestContentTypes(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	for contentType, ok := range map[string]bool{
+		"": true, "application/json": true, "application/cloudevents+json": true, "Application/JSON; charset=UTF-8": true,
+		"application/cloudevents+json; charset=utf-8": true,
+		"text/plain": false, "application/cloudevents-batch+json": false, "application/xml": false, "/": false, "json": false,
+	} {
+		r := request(event("1", "meeting.booked", `{}`))
+		r.Event.ContentType = contentType
+		_, err := e.events.PublishEvent(t.Context(), r)
+		if ok {
+			require.NoError(t, err, contentType)
+			continue
+		}
+		requireField(t, err, "event.content_type", "value")
+	}
+}
+
+func requireField(t *testing.T, err error, path, rule string) {
+	t.Helper()
+	var f *fault.Error
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, fault.InvalidArgument, f.Kind)
+	require.Len(t, f.Fields, 1)
+	require.Equal(t, path, f.Fields[0].Path)
+	require.Equal(t, rule, f.Fields[0].Rule)
+}
+
+func TestRefusedEventsNameTheFieldAndAreNotStored(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	for _, c := range []struct{ body, path, rule string }{
+		{``, "event", core.RuleJSON},
+		{`{"specversion":"1.0"}`, "event.id", core.RuleRequired},
+		{event("", "meeting.booked", `{}`), "event.id", core.RuleRequired},
+		{event("1", "meeting.eaten", `{}`), "event.type", core.RuleUnknownTrigger},
+		{event("1", "*", `{}`), "event.type", core.RuleUnknownTrigger},
+		{event("1", "meeting.booked", `{"title":1}`), "event.data/title", core.RuleSchema},
+		{event("1", "meeting.booked", `{"title":1e1000001}`), "event.data/title", core.RuleSchema},
+		{event("1", "meeting.booked", `"`+strings.Repeat("x", core.MaxEventBytes)+`"`), "event", core.RuleMaxBytes},
+	} {
+		_, err := e.events.PublishEvent(t.Context(), request(c.body))
+		requireField(t, err, c.path, c.rule)
+	}
+	r := request(event("1", "meeting.booked", `{}`))
+	r.Parent = "organizations/nobody"
+	_, err := e.events.PublishEvent(t.Context(), r)
+	require.True(t, fault.Is(err, fault.NotFound))
+	require.Zero(t, e.stored(t))
+
+	head := event("1", "meeting.booked", `""`)
+	greatest := event("1", "meeting.booked", `"`+strings.Repeat("x", core.MaxEventBytes-len(head))+`"`)
+	require.Len(t, greatest, core.MaxEventBytes)
+	_, err = e.events.PublishEvent(t.Context(), request(greatest))
+	require.NoError(t, err)
+}
+
+func TestPublishWhileNATSIsAway(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.server.Shutdown()
+	began := time.Now()
+	_, err := e.events.PublishEvent(t.Context(), request(event("1", "meeting.booked", `{}`)))
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	require.NotContains(t, fault.From(err).Message, "127.0.0.1")
+	require.Less(t, time.Since(began), 10*time.Second)
+
+	e.server.Restart(t)
+	require.Eventually(t, func() bool {
+		_, err = e.events.PublishEvent(t.Context(), request(event("1", "meeting.booked", `{}`)))
+		return err == nil
+	}, patience, 50*time.Millisecond)
+	require.EqualValues(t, 1, e.stored(t))
+
+	require.NoError(t, e.js.DeleteStream(t.Context(), bus.StreamEvents))
+	_, err = e.events.PublishEvent(t.Context(), request(event("2", "meeting.booked", `{}`)))
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+}
+
+func TestCallerThatGoesAway(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := e.events.PublishEvent(ctx, request(event("1", "meeting.booked", `{}`)))
+	require.ErrorIs(t, err, context.Canceled)
+}
