@@ -3,6 +3,7 @@ package natsbus_test
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,4 +141,24 @@ func TestNewEventsDoNotWaitForever(t *testing.T) {
 	e.requireSettled(t)
 	require.Len(t, e.bySubject(t, bus.StreamRejects), 2)
 	require.GreaterOrEqual(t, time.Since(began), 1900*time.Millisecond)
+}
+
+// While the feed is silent nobody knows what has been configured, however old the event.
+func TestEventsWaitWhileTheConfigurationFeedIsSilent(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	var heard atomic.Bool
+	e.worker.HeardSince = func(time.Time) bool { return heard.Load() }
+	e.run(t)
+	e.publish(t, "events.nobody.meeting.booked", event("/s", "1", "meeting.booked", `{}`), nil)
+	durable, err := e.js.Consumer(newContext(t), bus.StreamEvents, "ingest-meeting-booked")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		info, err := durable.Info(newContext(t))
+		return err == nil && info.NumRedelivered > 0
+	}, patience, tick, "it is looked at again")
+	require.Zero(t, e.count(t, bus.StreamRejects))
+	heard.Store(true)
+	e.requireSettled(t)
+	require.Len(t, e.bySubject(t, bus.StreamRejects), 1)
 }
