@@ -7,7 +7,7 @@ import (
 
 // Bounds of what waits in this process for a slot of its webhook.
 const (
-	maxLine     = 1000
+	maxLine     = 5000
 	maxLineWait = time.Second
 )
 
@@ -40,6 +40,7 @@ type line struct {
 	waiting  []job
 	average  time.Duration // moving average of how long an attempt takes
 	reserved time.Time     // the latest time for which a slot was reserved
+	freed    time.Time     // when an attempt last ended
 	used     time.Time
 }
 
@@ -99,9 +100,10 @@ func (s *Slots) next(l *line, taken *slot) func() {
 	} else {
 		l.average += (took - l.average) / 8
 	}
-	l.used = now
+	l.used, l.freed = now, now
 	if len(l.waiting) == 0 {
 		delete(l.active, taken)
+		l.reserved = time.Time{} // there is room now: what is sent away later need not wait behind what was before
 		return nil
 	}
 	first := l.waiting[0]
@@ -111,14 +113,32 @@ func (s *Slots) next(l *line, taken *slot) func() {
 	return first.run
 }
 
-// expected is how long the n-th in line will wait. An attempt that has already taken longer than the average is
-// a better guess than the average: so an endpoint that hangs is seen before its first time-out.
+// expected is how long the n-th in line will wait. When no slot has become free for a while, that while is a better
+// guess than the average: so an endpoint that hangs is seen before its first time-out, and one that only answers
+// some requests late is not taken for one.
 func (s *Slots) expected(l *line, n int, now time.Time) time.Duration {
 	each := max(l.average, leastAttempt)
-	for active := range l.active {
-		each = max(each, now.Sub(active.since))
+	if stalled := l.stalled(now); stalled >= stallTime {
+		each = max(each, stalled)
 	}
 	return each * time.Duration(n) / time.Duration(s.limit)
+}
+
+// stallTime is how long no slot may become free before that means anything.
+const stallTime = maxLineWait / 4
+
+// stalled is how long no slot has become free while all that were taken have been.
+func (l *line) stalled(now time.Time) time.Duration {
+	since := now
+	for active := range l.active {
+		if active.since.Before(since) {
+			since = active.since
+		}
+	}
+	if l.freed.After(since) {
+		since = l.freed
+	}
+	return now.Sub(since)
 }
 
 // reserve returns a time at which the webhook is expected to have a slot, later for each call until that would be

@@ -188,20 +188,20 @@ func TestSlotsOfABurstAreReservedOneAfterTheOther(t *testing.T) {
 		c := newClock()
 		slots := core.NewSlots(8, c.now)
 		a := newAttempts(t)
-		for i := range 2000 {
+		for i := range 7000 {
 			a.take(slots, "w", i)
 		}
 		synctest.Wait()
 		started, sent := a.state()
 		require.Len(t, started, 8)
-		require.Len(t, sent, 2000-8-1000)
+		require.Len(t, sent, 7000-8-5000)
 		slices.SortFunc(sent, time.Time.Compare)
 		require.True(t, sent[0].After(c.now()))
-		require.Len(t, slices.CompactFunc(sent, time.Time.Equal), 2000-8-1000)
+		require.Len(t, slices.CompactFunc(sent, time.Time.Equal), 7000-8-5000)
 		a.end()
 		slots.Wait()
 		started, _ = a.state()
-		require.Len(t, started, 1008)
+		require.Len(t, started, 5008)
 	})
 }
 
