@@ -21,7 +21,7 @@
 // They can arrive in another order than things happened. Message.EventSequence is higher for a later event.
 //
 // Answer within the time that the webhook is configured with (15 seconds unless changed), so put slow work in
-// a queue of your own. Any 2xx is a success; 410 Gone disables the webhook; everything else is tried again.
+// a queue of your own. Any 2xx is a success; everything else is tried again.
 //
 // The signature covers the exact bytes of the body. A framework that parses the JSON and writes it again breaks
 // it: verify the bytes that came in.
