@@ -19,13 +19,12 @@ var ErrTooLarge = errors.New("webhook body is too large")
 
 var errUnreadable = errors.New("the body of the webhook cannot be read")
 
-// StatusError lets the function behind a Handler choose the answer: 410 to get no more messages at this
-// endpoint, 429 or 503 to be left alone for a while.
+// StatusError lets the function behind a Handler choose the answer, such as 422 for a message that it
+// cannot use or 503 when it is too busy. Every one of them is a failure to the sender, and is tried again.
 type StatusError struct {
 	// Status is an HTTP status from 400 to 599. Anything else is answered as 500.
 	Status int
-	// RetryAfter, when positive, is sent as Retry-After, rounded up to seconds. Meetwire honours it with 429 and
-	// 503, within bounds.
+	// RetryAfter, when positive, is sent as Retry-After, rounded up to seconds.
 	RetryAfter time.Duration
 	// Err is the reason. The sender does not see it.
 	Err error

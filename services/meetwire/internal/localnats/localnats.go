@@ -46,19 +46,31 @@ func Start(folder string, port int, logger *slog.Logger) (*server.Server, error)
 type natsLogger struct{ logger *slog.Logger }
 
 // Noticef implements server.Logger.
-func (l natsLogger) Noticef(format string, args ...any) { l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Noticef(format string, args ...any) {
+	l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...))
+}
 
 // Warnf implements server.Logger.
-func (l natsLogger) Warnf(format string, args ...any) { l.logger.Info("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Warnf(format string, args ...any) {
+	l.logger.Info("nats-server", "message", fmt.Sprintf(format, args...))
+}
 
 // Fatalf implements server.Logger.
-func (l natsLogger) Fatalf(format string, args ...any) { l.logger.Error("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Fatalf(format string, args ...any) {
+	l.logger.Error("nats-server", "message", fmt.Sprintf(format, args...))
+}
 
 // Errorf implements server.Logger.
-func (l natsLogger) Errorf(format string, args ...any) { l.logger.Error("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Errorf(format string, args ...any) {
+	l.logger.Error("nats-server", "message", fmt.Sprintf(format, args...))
+}
 
 // Debugf implements server.Logger.
-func (l natsLogger) Debugf(format string, args ...any) { l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Debugf(format string, args ...any) {
+	l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...))
+}
 
 // Tracef implements server.Logger.
-func (l natsLogger) Tracef(format string, args ...any) { l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...)) }
+func (l natsLogger) Tracef(format string, args ...any) {
+	l.logger.Debug("nats-server", "message", fmt.Sprintf(format, args...))
+}
