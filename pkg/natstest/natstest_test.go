@@ -48,11 +48,17 @@ func publish(t *testing.T, js jetstream.JetStream, id int) {
 	}, 30*time.Second, 20*time.Millisecond)
 }
 
-func stored(t *testing.T, js jetstream.JetStream) uint64 {
+// stored returns how many messages the stream has, asking until somebody answers: during an election nobody does.
+func stored(t *testing.T, js jetstream.JetStream) (messages uint64) {
 	t.Helper()
-	stream, err := js.Stream(newContext(t), "THINGS")
-	require.NoError(t, err)
-	return stream.CachedInfo().State.Msgs
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		stream, err := js.Stream(ctx, "THINGS")
+		require.NoError(c, err)
+		messages = stream.CachedInfo().State.Msgs
+	}, 30*time.Second, 20*time.Millisecond)
+	return messages
 }
 
 func TestServerStoresAndSurvivesARestart(t *testing.T) {
