@@ -44,34 +44,39 @@ func TestPublishWaitsForTheServerToComeBack(t *testing.T) {
 	require.Equal(t, 2, stored(t, e.js))
 }
 
-// publishMany publishes events from several goroutines and calls disturb once a quarter is through.
+// publishMany publishes events from several goroutines, calls disturb once some are through, and goes on until each
+// goroutine has published after disturb has returned: so events are under way all the time, and at the end the
+// connection is known to work again.
 func publishMany(t *testing.T, p *Publisher, disturb func()) (events int) {
 	t.Helper()
-	const publishers, each = 4, 50
+	const publishers, before = 4, 50
 	ctx := newContext(t)
 	var through atomic.Int64
-	quarter := make(chan struct{})
+	var disturbed atomic.Bool
+	begin := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range publishers {
 		group.Go(func() error {
-			for j := range each {
+			for j, last := 0, false; !last; j++ {
+				last = disturbed.Load()
 				if _, err := p.Publish(ctx, booked(fmt.Sprintf("%d-%d", i, j))); err != nil {
 					return err
 				}
-				if through.Add(1) == publishers*each/4 {
-					close(quarter)
+				if through.Add(1) == before {
+					close(begin)
 				}
 			}
 			return nil
 		})
 	}
 	select {
-	case <-quarter:
+	case <-begin:
 		disturb()
+		disturbed.Store(true)
 	case <-ctx.Done():
 	}
 	require.NoError(t, group.Wait())
-	return publishers * each
+	return int(through.Load())
 }
 
 func TestPublishLosesAndDoublesNothingOverARestart(t *testing.T) {
