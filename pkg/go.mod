@@ -4,6 +4,8 @@ go 1.26.0
 
 require (
 	buf.build/go/protovalidate v1.2.0
+	cel.dev/cel-go v0.32.0
+	code.dny.dev/ssrf v0.3.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/exaring/otelpgx v0.13.0
 	github.com/fergusstrange/embedded-postgres v1.34.0

@@ -18,10 +18,20 @@ const maxFilterLength = 2048
 
 // ParseFilter parses the part of AIP-160 that the API's lists understand: comparisons of a field with a value by
 // `=`, joined by AND, such as `event_id = "bk_1" AND state = STATE_DEAD_LETTERED`. It returns the value for each
-// field that the filter names; an empty filter names none. A value is taken letter by letter, a `*` in it too.
+// field that the filter names; an empty filter names none. A value is taken letter by letter, a `*` in it too. A field
+// that is given as `metadata.*` stands for every key of a map: in `metadata.env = "test" AND metadata."a-b" = "c"` the
+// fields are `metadata.env` and `metadata.a-b`.
 // Everything else, a field that is not among the given ones, and a field that is named twice is a
 // fault.InvalidArgument of the field filter that says what is allowed.
 func ParseFilter(filter string, fields ...string) (map[string]string, error) {
+	return parseFilter(filter, fields, nil)
+}
+
+// takeComparison collects a comparison of a kind of its own. It reports whether it has.
+type takeComparison func(call *expr.Expr_Call) (bool, error)
+
+// parseFilter parses a filter; take, when there is one, is asked first about each of its comparisons.
+func parseFilter(filter string, fields []string, take takeComparison) (map[string]string, error) {
 	values := make(map[string]string, len(fields))
 	if strings.TrimSpace(filter) == "" {
 		return values, nil
@@ -35,22 +45,27 @@ func ParseFilter(filter string, fields ...string) (map[string]string, error) {
 	if err != nil {
 		return nil, invalidFilter(fields, "cannot be parsed; quotes are needed around a value that is not made of letters, digits, _, / and dots alone")
 	}
-	if err := conjunction(parsed.GetExpr(), fields, values); err != nil {
+	if err := conjunction(parsed.GetExpr(), fields, values, take); err != nil {
 		return nil, err
 	}
 	return values, nil
 }
 
 // conjunction collects the comparisons of an expression that consists of nothing else.
-func conjunction(e *expr.Expr, fields []string, values map[string]string) error {
+func conjunction(e *expr.Expr, fields []string, values map[string]string, take takeComparison) error {
 	call := e.GetCallExpr()
 	if call == nil {
 		return invalidFilter(fields, "has a part that is not a comparison")
 	}
+	if take != nil && call.GetFunction() != filtering.FunctionAnd {
+		if taken, err := take(call); taken || err != nil {
+			return err
+		}
+	}
 	switch call.GetFunction() {
 	case filtering.FunctionAnd:
 		for _, part := range call.GetArgs() {
-			if err := conjunction(part, fields, values); err != nil {
+			if err := conjunction(part, fields, values, take); err != nil {
 				return err
 			}
 		}
@@ -70,7 +85,7 @@ func comparison(args []*expr.Expr, fields []string, values map[string]string) er
 		return invalidFilter(fields, "has a comparison without two sides")
 	}
 	field, ok := path(args[0])
-	if !ok || !slices.Contains(fields, field) {
+	if !ok || !allowed(fields, field) {
 		return invalidFilter(fields, "names a field that is not allowed")
 	}
 	if _, twice := values[field]; twice {
@@ -89,6 +104,17 @@ func comparison(args []*expr.Expr, fields []string, values map[string]string) er
 	}
 	values[field] = value
 	return nil
+}
+
+// allowed reports whether a field is among the given ones, or a key of a map that is.
+func allowed(fields []string, field string) bool {
+	if strings.ContainsRune(field, 0) || !utf8.ValidString(field) {
+		return false
+	}
+	return slices.ContainsFunc(fields, func(one string) bool {
+		prefix, isMap := strings.CutSuffix(one, "*")
+		return one == field && !isMap || isMap && len(field) > len(prefix) && strings.HasPrefix(field, prefix)
+	})
 }
 
 // path returns what is written as words with dots between them.

@@ -64,6 +64,25 @@ func TestParseFilterSaysWhatIsAllowed(t *testing.T) {
 	}
 }
 
+func TestParseFilterOfAMap(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]map[string]string{
+		`metadata.env = test`:                            {"metadata.env": "test"},
+		`metadata."a-b" = "c"`:                           {"metadata.a-b": "c"},
+		`metadata.a.b = "c" AND metadata.a = "d"`:        {"metadata.a.b": "c", "metadata.a": "d"},
+		`metadata.Env = "x" AND name = "metadata.other"`: {"metadata.Env": "x", "name": "metadata.other"},
+		`metadata.AND = "x"`:                             {"metadata.AND": "x"},
+	} {
+		got, err := aip.ParseFilter(filter, "name", "metadata.*")
+		require.NoError(t, err, filter)
+		require.Equal(t, want, got, filter)
+	}
+	for _, filter := range []string{`metadata = "a"`, `metadata.a = "b" AND metadata.a = "b"`, `metadat.a = "b"`, `metadata."" = "a"`, "metadata.\"a\x00\" = \"a\"", `metadata."a\x00" = "a"`} {
+		_, err := aip.ParseFilter(filter, "name", "metadata.*")
+		requireInvalid(t, err, "filter")
+	}
+}
+
 func TestParseFilterWithoutFields(t *testing.T) {
 	t.Parallel()
 	got, err := aip.ParseFilter("")

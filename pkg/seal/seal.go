@@ -59,6 +59,31 @@ func Rotate(old secret.String) (secret.String, error) {
 	return encode(handle)
 }
 
+// Prune returns the keyset with its primary key alone: for when everything was sealed anew with that.
+func Prune(old secret.String) (secret.String, error) {
+	handle, err := decode(old)
+	if err != nil {
+		return secret.String{}, err
+	}
+	manager := keyset.NewManagerFromHandle(handle)
+	for i := range handle.Len() {
+		entry, err := handle.Entry(i)
+		if err != nil {
+			return secret.String{}, fmt.Errorf("look at a key: %w", err)
+		}
+		if entry.IsPrimary() {
+			continue
+		}
+		if err := manager.Delete(entry.KeyID()); err != nil {
+			return secret.String{}, fmt.Errorf("remove a key: %w", err)
+		}
+	}
+	if handle, err = manager.Handle(); err != nil {
+		return secret.String{}, fmt.Errorf("make a keyset: %w", err)
+	}
+	return encode(handle)
+}
+
 // New makes a box from a keyset of GenerateKeyset or Rotate. Its error is ErrKeyset.
 func New(keys secret.String) (*Box, error) {
 	handle, err := decode(keys)

@@ -190,3 +190,28 @@ func FuzzNew(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+func TestPruneKeepsThePrimaryKeyAlone(t *testing.T) {
+	t.Parallel()
+	old, err := seal.GenerateKeyset()
+	require.NoError(t, err)
+	rotated, err := seal.Rotate(old)
+	require.NoError(t, err)
+	before, err := newBox(t, old).Seal([]byte("text"), "for")
+	require.NoError(t, err)
+	after, err := newBox(t, rotated).Seal([]byte("text"), "for")
+	require.NoError(t, err)
+
+	pruned, err := seal.Prune(rotated)
+	require.NoError(t, err)
+	plaintext, err := newBox(t, pruned).Open(after, "for")
+	require.NoError(t, err)
+	require.Equal(t, "text", string(plaintext))
+	_, err = newBox(t, pruned).Open(before, "for")
+	require.ErrorIs(t, err, seal.ErrOpen)
+	again, err := seal.Prune(pruned)
+	require.NoError(t, err)
+	require.Equal(t, pruned.Reveal(), again.Reveal(), "there is nothing left to remove")
+	_, err = seal.Prune(secret.New("nonsense"))
+	require.ErrorIs(t, err, seal.ErrKeyset)
+}

@@ -1,7 +1,7 @@
 // Package webhook signs and verifies webhooks as the Standard Webhooks specification 1.0 lays down
-// (https://www.standardwebhooks.com). It is for everybody who receives webhooks from Meetwire, and Meetwire's
-// own sender signs with it. It must not import anything but the standard library, know of organizations or
-// deliveries, or send anything.
+// (https://www.standardwebhooks.com), and in the other dialects that Meetwire speaks. It is for everybody who receives
+// webhooks from Meetwire, and Meetwire's own sender signs with it. It must not import anything but the standard library,
+// know of organizations or deliveries, or send anything.
 //
 // A receiver parses its secret once, makes a Verifier and serves a Handler:
 //
@@ -12,6 +12,8 @@
 //	http.Handle("/webhooks", webhook.Handler(verifier, 0, func(ctx context.Context, m webhook.Message) error {
 //		return process(ctx, m)
 //	}))
+//
+// A receiver of another dialect makes its Verifier with NewDialectVerifier; the rest stays the same.
 //
 // # What a receiver must know
 //

@@ -126,6 +126,21 @@ func ExampleVerifier_Verify() {
 	// true
 }
 
+// A receiver that was written for another system, here ACE Meetings, and that Meetwire sends to in its dialect.
+func ExampleNewDialectVerifier() {
+	verifier, err := webhook.NewDialectVerifier(webhook.DialectACE, []string{"what the form says"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	header := http.Header{}
+	header.Set("x-ace-signature", "SnBdyHOy0k/kYq9an9XE6//eUI3QU4ROfXXROhAwJOc=")
+	message, err := verifier.Open(header, []byte(`{"event":"create","id":"d-1","created_at":"2026-03-01T10:00:00Z","data":{}}`))
+	fmt.Println(message.Type, message.ID, err)
+	// Output:
+	// create d-1 <nil>
+}
+
 // A new secret for a receiver; and a Secret, which never prints what it holds.
 func ExampleNewSecret() {
 	text, err := webhook.NewSecret()

@@ -25,7 +25,7 @@ const (
 
 // What can be wrong with a message. Match with errors.Is; the errors returned name the header.
 var (
-	// ErrMissingHeader: one of the three headers is absent or empty.
+	// ErrMissingHeader: one of the headers that a signature needs is absent or empty.
 	ErrMissingHeader = errors.New("missing webhook header")
 	// ErrMalformedHeader: a header cannot be what a sender wrote: a timestamp that is not a plain decimal, an
 	// id with a dot or of more than 512 bytes, more than 16 signatures.
@@ -43,6 +43,7 @@ var (
 // use.
 type Verifier struct {
 	keys      []*key
+	body      *bodyVerifier // for dialects that sign the body alone; nil for the others
 	tolerance time.Duration
 	now       func() time.Time
 }
@@ -68,13 +69,8 @@ func NewVerifier(secrets []Secret, options ...VerifierOption) (*Verifier, error)
 	for _, option := range options {
 		option(v)
 	}
-	switch {
-	case len(secrets) == 0:
-		return nil, fmt.Errorf("make a verifier: %w", ErrNoSecret)
-	case v.tolerance <= 0:
-		return nil, fmt.Errorf("make a verifier: the tolerance %s is not positive", v.tolerance)
-	case v.now == nil:
-		return nil, errors.New("make a verifier: the clock is nil")
+	if err := v.check(len(secrets)); err != nil {
+		return nil, err
 	}
 	for i, secret := range secrets {
 		if secret.IsZero() {
@@ -83,6 +79,19 @@ func NewVerifier(secrets []Secret, options ...VerifierOption) (*Verifier, error)
 		v.keys = append(v.keys, secret.key)
 	}
 	return v, nil
+}
+
+// check returns what is wrong with what a Verifier is made from.
+func (v *Verifier) check(secrets int) error {
+	switch {
+	case secrets == 0:
+		return fmt.Errorf("make a verifier: %w", ErrNoSecret)
+	case v.tolerance <= 0:
+		return fmt.Errorf("make a verifier: the tolerance %s is not positive", v.tolerance)
+	case v.now == nil:
+		return errors.New("make a verifier: the clock is nil")
+	}
+	return nil
 }
 
 // Verify returns nil when the headers and the body are a message signed with one of the secrets, not longer ago
@@ -107,6 +116,9 @@ type envelope struct {
 
 // envelope checks everything that can be checked without the body.
 func (v *Verifier) envelope(header http.Header) (envelope, error) {
+	if v.body != nil {
+		return v.body.envelope(header)
+	}
 	e := envelope{id: header.Get(HeaderID)}
 	timestamp := header.Get(HeaderTimestamp)
 	for _, value := range header.Values(HeaderSignature) {
@@ -155,6 +167,9 @@ func (v *Verifier) checkTime(unix int64) error {
 
 // match looks for a signature that one of the keys made. It goes through all of them whatever it finds.
 func (v *Verifier) match(e envelope, body []byte) error {
+	if v.body != nil {
+		return v.body.match(e, body)
+	}
 	matches := 0
 	for _, k := range v.keys {
 		if k.symmetric != nil {
