@@ -1,5 +1,5 @@
-// Package proto owns the contracts of Meetwire: the .proto files in meetwire/, and in gen/ the Go code and the
-// OpenAPI document that are generated from them.
+// Package proto owns the contracts of Meetwire: the .proto files in meetwire/, in gen/ the Go code and the
+// OpenAPI document that are generated from them, and in openapi/ examples of answers.
 package proto
 
 import _ "embed"
@@ -8,3 +8,9 @@ import _ "embed"
 //
 //go:embed gen/openapi/meetwire.swagger.json
 var OpenAPI []byte
+
+// Examples has for the id of each operation an answer of an installation, as JSON. Tests of whole installations write
+// it, and compare it with what an installation answers.
+//
+//go:embed openapi/examples.json
+var Examples []byte

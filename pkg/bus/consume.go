@@ -117,11 +117,18 @@ func (c *Consumer) consume(ctx context.Context, held *held) error {
 	}
 }
 
-// ensure creates the durable consumer, or changes it to what is configured.
+// ensure creates the durable consumer, or changes it to what is configured. Where it began cannot be changed.
 func (c *Consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestWait)
 	defer cancel()
-	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, c.Config)
+	config := c.Config
+	if existing, err := c.JetStream.Consumer(ctx, c.Stream, config.Durable); err == nil {
+		began := existing.CachedInfo().Config
+		config.DeliverPolicy, config.OptStartSeq, config.OptStartTime = began.DeliverPolicy, began.OptStartSeq, began.OptStartTime
+	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, fmt.Errorf("look the consumer up: %w", permanentIfRefused(err))
+	}
+	consumer, err := c.JetStream.CreateOrUpdateConsumer(ctx, c.Stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("ensure the consumer: %w", permanentIfRefused(err))
 	}

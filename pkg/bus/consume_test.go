@@ -299,3 +299,40 @@ func TestClosedConnectionFails(t *testing.T) {
 	e.conn.Close()
 	require.ErrorIs(t, running.wait(t), jetstream.ErrConnectionClosed)
 }
+
+// A consumer that is made later than others begins where it is told to, and stays where it began whatever it is told
+// afterwards.
+func TestConsumerBeginsAtItsStart(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.publish(t, bookedSubject, "before")
+	stream, err := e.js.Stream(newContext(t), bus.StreamEvents)
+	require.NoError(t, err)
+	before, err := stream.GetLastMsgForSubject(newContext(t), bookedSubject)
+	require.NoError(t, err)
+	start := before.Time.Add(1) // what is stored within a nanosecond does not matter here
+	e.publish(t, bookedSubject, "after 1")
+
+	got := make(chan string, 10)
+	consume := func(start time.Time) *running {
+		consumer := e.consumer(func(_ context.Context, msg *bus.Msg) {
+			got <- string(msg.Data())
+			msg.Done()
+		})
+		consumer.Config = e.config.IngestConsumer("meeting.booked", start)
+		return run(t, consumer.Run)
+	}
+	first := consume(start)
+	require.Equal(t, "after 1", receive(t, got))
+	e.requireSettled(t)
+	require.NoError(t, first.stop(t))
+	for i, start := range []time.Time{start.Add(time.Hour), {}, start.Add(-time.Hour)} {
+		again := consume(start)
+		body := fmt.Sprint("again ", i)
+		e.publish(t, bookedSubject, body)
+		require.Equal(t, body, receive(t, got))
+		e.requireSettled(t)
+		require.NoError(t, again.stop(t))
+	}
+	require.Empty(t, got)
+}

@@ -21,6 +21,10 @@ const (
 	HeaderDeadAt         = "Meetwire-Dead-At"         // RFC 3339; when it became a dead letter
 	HeaderParked         = "Meetwire-Parked"          // of a timer: its webhook is paused, resuming makes it due
 	HeaderLane           = "Meetwire-Lane"            // of a parked timer
+
+	// HeaderOperational proves that Meetwire itself published an event of an operational trigger, see
+	// OperationalToken. It stays in EVENTS.
+	HeaderOperational = "Meetwire-Operational-Token"
 )
 
 // Headers that carry a W3C trace context from the publisher to the receiver.

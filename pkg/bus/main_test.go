@@ -78,7 +78,7 @@ func (e *env) consumer(handle func(context.Context, *bus.Msg)) *bus.Consumer {
 	return &bus.Consumer{
 		JetStream: e.js,
 		Stream:    bus.StreamEvents,
-		Config:    e.config.IngestConsumer("meeting.booked"),
+		Config:    e.config.IngestConsumer("meeting.booked", time.Time{}),
 		Pull:      100,
 		Workers:   4,
 		Handle:    handle,

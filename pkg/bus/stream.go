@@ -127,13 +127,8 @@ func (c Config) Streams() []jetstream.StreamConfig {
 	}
 }
 
-// The durable consumers that are not one per trigger.
-const (
-	// DurableEventIndex reads every event.
-	DurableEventIndex = "event-index"
-	// DurableRecorder reads every record.
-	DurableRecorder = "recorder"
-)
+// DurableEventIndex is the durable consumer that reads every event: the one that is not one per trigger.
+const DurableEventIndex = "event-index"
 
 // consumer fills in what all durable consumers have in common.
 func (c Config) consumer(name, filter string) jetstream.ConsumerConfig {
@@ -147,9 +142,15 @@ func (c Config) consumer(name, filter string) jetstream.ConsumerConfig {
 	}
 }
 
-// IngestConsumer is the durable that fans out the events of a platform trigger, or of LaneCustom.
-func (c Config) IngestConsumer(trigger string) jetstream.ConsumerConfig {
-	return c.consumer("ingest-"+Lane(trigger), EventLaneFilter(trigger))
+// IngestConsumer is the durable that fans out the events of a platform trigger, or of LaneCustom. A new one begins
+// with what was stored at start or later, or with everything when start is zero; one that exists goes on where it is.
+func (c Config) IngestConsumer(trigger string, start time.Time) jetstream.ConsumerConfig {
+	consumer := c.consumer("ingest-"+Lane(trigger), EventLaneFilter(trigger))
+	if !start.IsZero() {
+		start = start.UTC()
+		consumer.DeliverPolicy, consumer.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
+	}
+	return consumer
 }
 
 // DeliverConsumer is the durable that makes the first tries of a lane.
@@ -169,11 +170,6 @@ func (c Config) EventIndexConsumer() jetstream.ConsumerConfig {
 	consumer := c.consumer(DurableEventIndex, EventsFilter())
 	consumer.HeadersOnly = true
 	return consumer
-}
-
-// RecorderConsumer is the durable that writes records to Postgres.
-func (c Config) RecorderConsumer() jetstream.ConsumerConfig {
-	return c.consumer(DurableRecorder, "records.>")
 }
 
 // Validate reports everything that is wrong.

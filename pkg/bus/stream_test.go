@@ -176,8 +176,8 @@ type consumerOf struct {
 // consumers are all durables of an installation with one platform trigger.
 func consumers(config bus.Config) []consumerOf {
 	return []consumerOf{
-		{bus.StreamEvents, config.IngestConsumer("meeting.booked"), "events.*.meeting.booked"},
-		{bus.StreamEvents, config.IngestConsumer(bus.LaneCustom), "events.*.custom.>"},
+		{bus.StreamEvents, config.IngestConsumer("meeting.booked", time.Time{}), "events.*.meeting.booked"},
+		{bus.StreamEvents, config.IngestConsumer(bus.LaneCustom, time.Time{}), "events.*.custom.>"},
 		{bus.StreamEvents, config.EventIndexConsumer(), "events.>"},
 		{bus.StreamDeliveries, config.DeliverConsumer("meeting-booked"), "deliveries.meeting-booked.>"},
 		{bus.StreamDeliveries, config.DeliverConsumer(bus.LaneCustom), "deliveries.custom.>"},
@@ -185,7 +185,6 @@ func consumers(config bus.Config) []consumerOf {
 		{bus.StreamRetries, config.RetryConsumer("meeting-booked"), "retries.due.meeting-booked.>"},
 		{bus.StreamRetries, config.RetryConsumer(bus.LaneCustom), "retries.due.custom.>"},
 		{bus.StreamRetries, config.RetryConsumer(bus.LaneBulk), "retries.due.bulk.>"},
-		{bus.StreamRecords, config.RecorderConsumer(), "records.>"},
 	}
 }
 
@@ -207,10 +206,10 @@ func TestAllConsumersCanBeCreatedTogetherAndAgain(t *testing.T) {
 			names[c.stream+"/"+got.Durable] = true
 		}
 	}
-	require.Len(t, names, 10)
+	require.Len(t, names, 9)
 	for _, want := range []string{
 		"EVENTS/ingest-meeting-booked", "EVENTS/ingest-custom", "EVENTS/event-index", "DELIVERIES/deliver-meeting-booked",
-		"DELIVERIES/deliver-bulk", "RETRIES/retry-meeting-booked", "RECORDS/recorder",
+		"DELIVERIES/deliver-bulk", "RETRIES/retry-meeting-booked",
 	} {
 		require.True(t, names[want], want)
 	}

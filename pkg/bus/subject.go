@@ -58,6 +58,11 @@ func EventSubject(organization, trigger string) string {
 // EventsFilter selects every event.
 func EventsFilter() string { return "events.>" }
 
+// EventOrganizationFilters selects every event of an organization, also one that was published without a trigger.
+func EventOrganizationFilters(organization string) []string {
+	return []string{"events." + organization, "events." + organization + ".>"}
+}
+
 // EventLaneFilter selects the events of every organization for a platform trigger, or for LaneCustom those
 // of all organizations' own triggers.
 func EventLaneFilter(trigger string) string {

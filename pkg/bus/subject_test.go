@@ -36,6 +36,7 @@ func TestSubjectsAreTheDocumentedOnes(t *testing.T) {
 	for _, c := range []struct{ want, have string }{
 		{"events.acme.meeting.booked", bus.EventSubject("acme", "meeting.booked")},
 		{"events.>", bus.EventsFilter()},
+		{"events.acme events.acme.>", strings.Join(bus.EventOrganizationFilters("acme"), " ")},
 		{"events.*.meeting.booked", bus.EventLaneFilter("meeting.booked")},
 		{"events.*.custom.>", bus.EventLaneFilter(bus.LaneCustom)},
 		{"meeting-booked", bus.Lane("meeting.booked")},

@@ -7,14 +7,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/configfeed"
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 )
 
-var _ rpc.Keys = (*configfeed.Watcher)(nil)
+var (
+	_ rpc.Keys    = (*configfeed.Watcher)(nil)
+	_ rpc.KeyUses = (*configfeed.Watcher)(nil)
+)
 
 func requireFault(t *testing.T, err error, kind fault.Kind, reason string) {
 	t.Helper()
@@ -109,7 +114,7 @@ func TestLanesAreThePlatformTriggers(t *testing.T) {
 		require.Fail(t, "lanes before the configuration", "%v", got)
 	case <-time.After(50 * time.Millisecond):
 	}
-	s.snapshot(1, trigger("meeting.canceled"), trigger("custom.acme.door"), trigger("meeting.booked"), organization("acme"))
+	s.snapshot(1, trigger("meeting.canceled"), ownTrigger("acme", "custom.door.opened"), trigger("meeting.booked"), organization("acme"))
 	require.Equal(t, []string{"meeting.booked", "meeting.canceled", "custom", "bulk"}, receive(t, lanes))
 
 	s.change(2, organization("beta"))
@@ -125,4 +130,83 @@ func TestLanesAreThePlatformTriggers(t *testing.T) {
 	cancel()
 	s.change(5, trigger("meeting.ended"))
 	e.waitFor(t, 5)
+}
+
+func TestKeyEndsWhenItExpires(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	s := e.stream(t)
+	soon, late := apiKey("k1", "acme", accessv1.Role_ROLE_ADMIN), apiKey("k2", "acme", accessv1.Role_ROLE_ADMIN)
+	soon.GetApiKey().ExpireTime = timestamppb.New(e.now().Add(20 * time.Second))
+	late.GetApiKey().ExpireTime = timestamppb.New(e.now().Add(time.Hour))
+	s.snapshot(1, organization("acme"), soon, late, apiKey("k3", "acme", accessv1.Role_ROLE_ADMIN))
+	e.waitFor(t, 1)
+	for _, id := range []string{"k1", "k2", "k3"} {
+		_, err := e.watcher.Key(t.Context(), id)
+		require.NoError(t, err)
+	}
+	e.ahead.Store(int64(21 * time.Second))
+	_, err := e.watcher.Key(t.Context(), "k1")
+	requireFault(t, err, fault.NotFound, "KEY_NOT_FOUND")
+	for _, id := range []string{"k2", "k3"} {
+		_, err := e.watcher.Key(t.Context(), id)
+		require.NoError(t, err)
+	}
+	// It can be given more time.
+	later := apiKey("k1", "acme", accessv1.Role_ROLE_ADMIN)
+	later.GetApiKey().ExpireTime = timestamppb.New(e.now().Add(time.Minute))
+	s.change(2, later)
+	e.waitFor(t, 2)
+	_, err = e.watcher.Key(t.Context(), "k1")
+	require.NoError(t, err)
+}
+
+func TestOrganizationsComeAndGoWithAllThatIsTheirs(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	s := e.stream(t)
+	acme := organization("acme")
+	acme.GetOrganization().IngestQuota = &configv1.IngestQuota{EventsPerSecond: 5, Burst: 7}
+	s.snapshot(1, acme, organization("beta"), apiKey("k1", "acme", accessv1.Role_ROLE_ADMIN),
+		apiKey("k2", "beta", accessv1.Role_ROLE_ADMIN), apiKey("k3", "", accessv1.Role_ROLE_OPERATOR), trigger("meeting.booked"))
+	e.waitFor(t, 1)
+	require.EqualValues(t, 7, e.watcher.Organization("acme").GetIngestQuota().GetBurst())
+	require.Nil(t, e.watcher.Organization("gamma"))
+
+	// Nothing was said of the key, and still it ends with its organization.
+	s.change(2, deletedOrganization("acme"))
+	e.waitFor(t, 2)
+	require.False(t, e.watcher.HasOrganization("acme"))
+	_, err := e.watcher.Key(t.Context(), "k1")
+	requireFault(t, err, fault.NotFound, "KEY_NOT_FOUND")
+	for _, id := range []string{"k2", "k3"} {
+		_, err := e.watcher.Key(t.Context(), id)
+		require.NoError(t, err)
+	}
+	require.True(t, e.watcher.HasOrganization("beta"))
+	lanes := e.watcher.Lanes(t.Context())
+	require.Equal(t, []string{"meeting.booked"}, receive(t, lanes))
+}
+
+func TestTriggersOfThePlatformAndThoseOfOrganizationsAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	s := e.stream(t)
+	created := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	booked := trigger("meeting.booked")
+	booked.GetTrigger().CreateTime = timestamppb.New(created)
+	s.snapshot(1, booked, trigger("meeting.canceled"), ownTrigger("acme", "custom.door"), ownTrigger("beta", "custom.door"))
+	e.waitFor(t, 1)
+	require.Equal(t, created, e.watcher.TriggerCreateTime("meeting.booked"))
+	require.Zero(t, e.watcher.TriggerCreateTime("meeting.canceled"))
+	require.Zero(t, e.watcher.TriggerCreateTime("custom.door"))
+
+	s.change(2, deletedTrigger("", "meeting.canceled"), deletedTrigger("acme", "meeting.booked"))
+	e.waitFor(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.Equal(t, []string{"meeting.booked"}, receive(t, e.watcher.Lanes(ctx)), "what is another's stays")
+	cancel()
+	s.change(3, deletedTrigger("", "meeting.booked"))
+	e.waitFor(t, 3)
+	require.Zero(t, e.watcher.TriggerCreateTime("meeting.booked"))
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,28 @@ type feed struct {
 	configv1.UnimplementedConfigServiceServer
 	t       *testing.T
 	streams chan *session
+	reports chan *report
+}
+
+// report is a call of ReportApiKeyUse, which waits for its answer.
+type report struct {
+	uses   map[string]time.Time
+	answer chan error
+}
+
+// ReportApiKeyUse implements ConfigService.
+func (f *feed) ReportApiKeyUse(ctx context.Context, request *configv1.ReportApiKeyUseRequest) (*configv1.ReportApiKeyUseResponse, error) {
+	r := &report{uses: make(map[string]time.Time), answer: make(chan error, 1)}
+	for _, use := range request.GetUses() {
+		r.uses[use.GetApiKey()] = use.GetLastUseTime().AsTime()
+	}
+	f.reports <- r
+	select {
+	case err := <-r.answer:
+		return &configv1.ReportApiKeyUseResponse{}, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // session is one stream.
@@ -137,6 +160,8 @@ func names(resources []*configv1.Resource) []string {
 			all[i] = "webhook " + r.Webhook.GetId()
 		case *configv1.Resource_DeletedWebhook:
 			all[i] = "deleted webhook " + r.DeletedWebhook
+		case *configv1.Resource_DeletedOrganization:
+			all[i] = "deleted organization " + r.DeletedOrganization
 		}
 	}
 	return all
@@ -148,6 +173,20 @@ func organization(id string) *configv1.Resource {
 
 func trigger(id string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: id, Schema: "{}"}}}
+}
+
+func ownTrigger(organization, id string) *configv1.Resource {
+	own := trigger(id)
+	own.GetTrigger().Organization = organization
+	return own
+}
+
+func deletedTrigger(organization, id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedTrigger{DeletedTrigger: &configv1.TriggerKey{Organization: organization, Id: id}}}
+}
+
+func deletedOrganization(id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedOrganization{DeletedOrganization: id}}
 }
 
 func webhook(id string) *configv1.Resource {
@@ -171,16 +210,20 @@ type env struct {
 	watcher *configfeed.Watcher
 	sink    *sink
 	stop    func() error
+	ahead   atomic.Int64 // nanoseconds by which the watcher's clock is ahead
 }
+
+// now is the watcher's clock.
+func (e *env) now() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
 
 func setup(t *testing.T) *env {
 	t.Helper()
 	return setupWith(t, time.Minute)
 }
 
-func setupWith(t *testing.T, maxAge time.Duration) *env {
+func setupWith(t *testing.T, maxAge time.Duration, options ...func(*configfeed.Watcher)) *env {
 	t.Helper()
-	e := &env{feed: &feed{t: t, streams: make(chan *session)}, sink: newSink()}
+	e := &env{feed: &feed{t: t, streams: make(chan *session), reports: make(chan *report, 10)}, sink: newSink()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := grpc.NewServer()
@@ -196,6 +239,9 @@ func setupWith(t *testing.T, maxAge time.Duration) *env {
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
 
 	e.watcher = configfeed.New(configv1.NewConfigServiceClient(conn), slog.New(slog.DiscardHandler), maxAge, e.sink)
+	for _, change := range append(options, configfeed.Clock(e.now)) {
+		change(e.watcher)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.watcher.Run(ctx) }()

@@ -1,7 +1,7 @@
 // Package configfeed owns a service's copy of the configuration: it follows ConfigService.WatchConfig, survives
 // its absence, and gives every change to the sinks of the service. It also answers the two questions that every
-// service asks, which API key belongs to whom and which triggers and organizations exist. It decides nothing
-// about webhooks, which each service keeps in a form of its own.
+// service asks, which API key belongs to whom and which triggers and organizations exist, and reports which keys are
+// used. It decides nothing about webhooks, which each service keeps in a form of its own.
 package configfeed
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,10 @@ type Watcher struct {
 	maxAge    time.Duration
 	sinks     []Sink
 	directory *directory
+	uses      *uses
+	now       func() time.Time
+
+	reportEvery time.Duration // how often the uses of keys are reported
 
 	lastSign atomic.Int64 // Unix nanoseconds of the last message
 
@@ -72,15 +77,26 @@ func New(client configv1.ConfigServiceClient, logger *slog.Logger, maxAge time.D
 		maxAge:    maxAge,
 		directory: directory,
 		sinks:     append([]Sink{directory}, sinks...),
+		uses:      newUses(),
+		now:       time.Now,
 		waiters:   make(map[chan struct{}]int64),
+
+		reportEvery: time.Minute,
 	}
 }
 
-// Run follows the feed until the context ends. While the feed is away the last state stays in force.
+// Run follows the feed until the context ends, and reports which keys are used. While the feed is away the last state
+// stays in force.
 func (w *Watcher) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var reporting sync.WaitGroup
+	reporting.Go(func() { w.reportUses(ctx) })
+	defer reporting.Wait()
+	defer cancel()
+
 	err := lifecycle.Retry(ctx, w.logger, "follow the configuration", minBackoff, maxBackoff, w.follow)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // told to stop
+		return nil // told to stop
 	}
 	return fmt.Errorf("follow the configuration: %w", err)
 }
@@ -106,7 +122,7 @@ func (w *Watcher) follow(ctx context.Context) error {
 			return err
 		}
 		watchdog.Reset(silence)
-		w.lastSign.Store(time.Now().UnixNano())
+		w.lastSign.Store(w.now().UnixNano())
 		switch message := response.GetMessage().(type) {
 		case *configv1.WatchConfigResponse_SnapshotPage:
 			snapshot = append(snapshot, message.SnapshotPage.GetResources()...)
@@ -123,7 +139,15 @@ func (w *Watcher) follow(ctx context.Context) error {
 	}
 }
 
+// largeSnapshot is from how many resources on a snapshot is worth a collection of garbage of its own.
+const largeSnapshot = 10_000
+
 func (w *Watcher) reset(snapshot []*configv1.Resource, revision int64) {
+	if len(snapshot) >= largeSnapshot {
+		// Receiving it has left as much garbage as it is large, and the sinks need as much again: without this, the
+		// process would take for good what it needs only now.
+		runtime.GC()
+	}
 	for _, sink := range w.sinks {
 		sink.Reset(snapshot, revision)
 	}
@@ -204,5 +228,5 @@ func (w *Watcher) HeardSince(t time.Time) bool { return w.lastSign.Load() > t.Un
 
 // stale reports whether the feed has been silent for too long to trust an API key.
 func (w *Watcher) stale() bool {
-	return time.Since(time.Unix(0, w.lastSign.Load())) > w.maxAge
+	return w.now().Sub(time.Unix(0, w.lastSign.Load())) > w.maxAge
 }

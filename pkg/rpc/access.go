@@ -35,8 +35,12 @@ func newGate(keys Keys, serviceToken secret.String) *gate {
 	return g
 }
 
-// admit finds out who calls and checks that the caller's role may call the method.
+// admit finds out who calls and checks that the caller's role may call the method. In a public method the caller is
+// nobody, also with a credential.
 func (g *gate) admit(ctx context.Context, r *rule) (Caller, error) {
+	if r.public {
+		return Caller{}, nil
+	}
 	if r.roles == 0 {
 		return Caller{}, fault.New(fault.PermissionDenied, "METHOD_NOT_OPEN", "nobody may call this method")
 	}
@@ -85,6 +89,9 @@ func (g *gate) callerOfKey(ctx context.Context, id string, sum [sha256.Size]byte
 	// A caller without an organization is one for all of them, so a damaged key must not become that.
 	if consistent := key.ID == id && validScope(key); !consistent {
 		return Caller{}, fault.New(fault.Internal, "KEY_INCONSISTENT", "the stored API key %s is inconsistent", id)
+	}
+	if uses, ok := g.keys.(KeyUses); ok {
+		uses.KeyUsed(key.ID)
 	}
 	return Caller{KeyID: key.ID, Role: key.Role, Organization: key.Organization}, nil
 }

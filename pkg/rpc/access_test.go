@@ -3,13 +3,16 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc"
 	channelzv1 "google.golang.org/grpc/channelz/grpc_channelz_v1"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/meetwire/meetwire/pkg/fault"
@@ -309,4 +312,60 @@ func TestDialWithServiceToken(t *testing.T) {
 	response, err := stream.Recv()
 	require.NoError(t, err)
 	require.EqualValues(t, 3, response.GetHeartbeat().GetRevision())
+}
+
+// catalogue is a public method.
+type catalogue struct {
+	subscriptionv1.UnimplementedTriggerServiceServer
+
+	callers int
+}
+
+func (c *catalogue) ListCatalogue(ctx context.Context, _ *subscriptionv1.ListCatalogueRequest) (*subscriptionv1.ListCatalogueResponse, error) {
+	if _, ok := rpc.CallerFrom(ctx); ok {
+		c.callers++
+	}
+	return &subscriptionv1.ListCatalogueResponse{Dialect: "standard"}, nil
+}
+
+func TestPublicMethodNeedsNoKeyAndIsChecked(t *testing.T) {
+	t.Parallel()
+	service := &catalogue{}
+	w := setupWith(t, func(server *grpc.Server) { subscriptionv1.RegisterTriggerServiceServer(server, service) })
+	client := subscriptionv1.NewTriggerServiceClient(w.conn)
+	for _, ctx := range []context.Context{
+		t.Context(), as(t, w.keys.add(t, accessv1.Role_ROLE_PUBLISHER, "acme")), as(t, "nonsense"),
+	} {
+		answer, err := client.ListCatalogue(ctx, &subscriptionv1.ListCatalogueRequest{})
+		require.NoError(t, err)
+		require.Equal(t, "standard", answer.GetDialect())
+	}
+	require.Zero(t, service.callers, "the caller of a public method is nobody")
+	_, err := client.ListCatalogue(t.Context(), &subscriptionv1.ListCatalogueRequest{Dialect: strings.Repeat("x", 33)})
+	require.Equal(t, codes.InvalidArgument, status.Code(err))
+}
+
+func TestContextOfTheHandler(t *testing.T) {
+	t.Parallel()
+	type mark struct{}
+	w := setup(t, func(c *rpc.ServerConfig) {
+		c.Context = func(ctx context.Context) context.Context {
+			caller, _ := rpc.CallerFrom(ctx)
+			return context.WithValue(ctx, mark{}, caller.Organization)
+		}
+	})
+	seen := make(chan any, 2)
+	w.get = func(ctx context.Context, _ *subscriptionv1.GetWebhookRequest) (*subscriptionv1.Webhook, error) {
+		seen <- ctx.Value(mark{})
+		return &subscriptionv1.Webhook{}, nil
+	}
+	w.watch = func(_ *configv1.WatchConfigRequest, stream grpc.ServerStreamingServer[configv1.WatchConfigResponse]) error {
+		seen <- stream.Context().Value(mark{})
+		return stream.Send(&configv1.WatchConfigResponse{})
+	}
+	_, err := w.webhooks.GetWebhook(as(t, w.keys.add(t, accessv1.Role_ROLE_VIEWER, "acme")), &subscriptionv1.GetWebhookRequest{Name: webhookName})
+	require.NoError(t, err)
+	require.Equal(t, "acme", <-seen)
+	require.NoError(t, calls(w)["watch"](as(t, serviceToken), ""))
+	require.Empty(t, <-seen)
 }

@@ -24,6 +24,7 @@ type interceptor struct {
 	logger    *slog.Logger
 	metrics   *serverMetrics
 	gate      *gate
+	within    func(context.Context) context.Context // nil: no change
 	validator protovalidate.Validator
 	methods   sync.Map // full method -> *method; services are registered after the server was made
 }
@@ -64,7 +65,7 @@ func (i *interceptor) unary(ctx context.Context, request any, info *grpc.UnarySe
 	if err := i.check(&c, request); err != nil {
 		return nil, err
 	}
-	return handler(withCaller(ctx, c.caller), request)
+	return handler(c.admitted(ctx), request)
 }
 
 // stream is the grpc.StreamServerInterceptor.
@@ -80,7 +81,7 @@ func (i *interceptor) stream(server any, stream grpc.ServerStream, info *grpc.St
 	}
 	checked := &checkedStream{
 		ServerStream: stream,
-		ctx:          withCaller(stream.Context(), c.caller),
+		ctx:          c.admitted(stream.Context()),
 		check:        func(message any) error { return i.check(&c, message) },
 	}
 	err = handler(server, checked)
@@ -141,6 +142,17 @@ func (i *interceptor) begin(fullMethod string) call {
 	c := call{interceptor: i, method: i.method(fullMethod), began: time.Now()}
 	c.method.metrics.inFlight.Inc()
 	return c
+}
+
+// admitted returns the context in which the handler works.
+func (c *call) admitted(ctx context.Context) context.Context {
+	if !c.method.rule.public {
+		ctx = withCaller(ctx, c.caller)
+	}
+	if c.within != nil {
+		ctx = c.within(ctx)
+	}
+	return ctx
 }
 
 // end turns what came of the call into what the caller is told: a panic and every error become a status.

@@ -42,6 +42,12 @@ type Keys interface {
 	Key(ctx context.Context, id string) (Key, error)
 }
 
+// KeyUses is what Keys implement that want to know which keys are used.
+type KeyUses interface {
+	// KeyUsed is told of each call with a key that is valid.
+	KeyUsed(id string)
+}
+
 // NewKey makes an API key with 256 random bits. The key itself is shown once; its id and the SHA-256 of its
 // secret are what is kept.
 func NewKey() (id string, key secret.String, sum [sha256.Size]byte, err error) {

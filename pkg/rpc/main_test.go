@@ -40,6 +40,14 @@ type memoryKeys struct {
 	keys  map[string]rpc.Key
 	err   error
 	asked int
+	used  []string
+}
+
+// KeyUsed implements rpc.KeyUses.
+func (k *memoryKeys) KeyUsed(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.used = append(k.used, id)
 }
 
 func (k *memoryKeys) Key(_ context.Context, id string) (rpc.Key, error) {

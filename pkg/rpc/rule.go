@@ -13,8 +13,9 @@ import (
 
 // rule is the access rule of one method, made ready for use.
 type rule struct {
-	open  bool   // needs no credential
-	roles uint64 // bit n: the role n may call it; 0: nobody may
+	open   bool   // needs no credential, and is not one of Meetwire's: its requests are not checked
+	public bool   // needs no credential
+	roles  uint64 // bit n: the role n may call it; 0: nobody may
 
 	fieldPath string                         // organization_field, for errors
 	field     []protoreflect.FieldDescriptor // the same, from the request inwards; empty: not about one organization
@@ -59,6 +60,10 @@ func compileRule(method protoreflect.MethodDescriptor) rule {
 	declared, ok := proto.GetExtension(method.Options(), accessv1.E_Rule).(*accessv1.Rule)
 	if !ok || declared == nil {
 		return rule{}
+	}
+	if declared.GetPublic() {
+		// What everybody may call is not about one organization, nor for certain roles.
+		return rule{public: declared.GetOrganizationField() == "" && len(declared.GetRoles()) == 0}
 	}
 	compiled := rule{fieldPath: declared.GetOrganizationField()}
 	for _, role := range declared.GetRoles() {

@@ -35,8 +35,11 @@ func TestEveryMethodHasARule(t *testing.T) {
 				method := service.Methods().Get(j)
 				methods++
 				r := ruleOf("/" + string(service.FullName()) + "/" + string(method.Name()))
-				require.NotZero(t, r.roles, method.FullName())
 				require.False(t, r.open, method.FullName())
+				if belongsToNobody(method.FullName()) {
+					continue
+				}
+				require.NotZero(t, r.roles, method.FullName())
 				ofOneOrganization := slices.ContainsFunc([]accessv1.Role{
 					accessv1.Role_ROLE_ADMIN, accessv1.Role_ROLE_VIEWER, accessv1.Role_ROLE_PUBLISHER,
 				}, r.allows)
@@ -48,6 +51,25 @@ func TestEveryMethodHasARule(t *testing.T) {
 		return true
 	})
 	require.GreaterOrEqual(t, methods, 20)
+}
+
+// belongsToNobody reports whether a method returns only what is no organization's: such a one may be called without
+// saying which organization it is about. Whoever adds one to this list has looked at what it returns.
+func belongsToNobody(method protoreflect.FullName) bool {
+	switch method {
+	case "meetwire.subscription.v1.PlanService.GetPlan", "meetwire.subscription.v1.PlanService.ListPlans",
+		"meetwire.subscription.v1.TriggerService.ListCatalogue":
+		return true
+	}
+	return false
+}
+
+func TestRuleOfAPublicMethod(t *testing.T) {
+	t.Parallel()
+	r := ruleOf("/meetwire.subscription.v1.TriggerService/ListCatalogue")
+	require.True(t, r.public)
+	require.False(t, r.open, "its requests are checked")
+	require.Zero(t, r.roles)
 }
 
 func TestRuleOf(t *testing.T) {
@@ -92,6 +114,12 @@ func TestRulesThatMakeNoSense(t *testing.T) {
 		"empty segment":      {Roles: operator, OrganizationField: "webhook."},
 	} {
 		require.Zero(t, compileRule(methodWith(t, declared)).roles, name)
+	}
+	for name, declared := range map[string]*accessv1.Rule{
+		"public and for roles":              {Public: true, Roles: operator},
+		"public and about one organization": {Public: true, OrganizationField: "webhook.name"},
+	} {
+		require.Equal(t, rule{}, compileRule(methodWith(t, declared)), name)
 	}
 	require.NotZero(t, compileRule(methodWith(t, &accessv1.Rule{Roles: operator, OrganizationField: "webhook.name"})).roles)
 }

@@ -47,6 +47,9 @@ type ServerConfig struct {
 	// ServiceToken is the credential of the other services. Without it nobody has the role of a service. It must
 	// not look like an API key.
 	ServiceToken secret.String
+	// Context returns the context in which the handler of an admitted call works, made of one that CallerFrom knows.
+	// It must not take long. nil: that one.
+	Context func(ctx context.Context) context.Context
 	// Health says whether the server can do its work; grpc.health.v1 answers with it. It is asked at most once
 	// per second, with 2 s to answer. Without it the server is healthy until it stops.
 	Health func(ctx context.Context) error
@@ -99,6 +102,7 @@ func NewServer(config ServerConfig) (*grpc.Server, error) {
 		logger:    config.Logger,
 		metrics:   metrics,
 		gate:      newGate(config.Keys, config.ServiceToken),
+		within:    config.Context,
 		validator: validator,
 	}
 	if config.MaxReceiveBytes == 0 {

@@ -20,7 +20,7 @@ type Config struct {
 	ServiceToken     secret.String  `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
 	Keyset           secret.String  `help:"Keyset that webhook secrets are encrypted with." env:"MEETWIRE_KEYSET"`
 	AllowedTargets   []netip.Prefix `help:"Prefixes of addresses, beside public ones, that webhooks may point to." env:"MEETWIRE_ALLOWED_TARGETS"`
-	Concurrency      int            `help:"Attempts that one webhook takes up at once, per process; 1 to 256." default:"8" env:"MEETWIRE_CONCURRENCY"`
+	Concurrency      int            `help:"Greatest number of attempts that one webhook takes up at once, per process, whatever it is configured with; 1 to 1000." default:"1000" env:"MEETWIRE_CONCURRENCY"`
 	Retention        time.Duration  `help:"How long deliveries are listed after their event was stored." default:"720h" env:"MEETWIRE_RETENTION"`
 	MaxConfigAge     time.Duration  `help:"How long API keys are trusted without a sign of life from subscription." default:"60s" env:"MEETWIRE_MAX_CONFIG_AGE"`
 	Streams          bus.Config     `embed:""`
@@ -35,8 +35,8 @@ func (c *Config) Validate() error {
 	} else if _, err := seal.New(c.Keyset); err != nil {
 		all = append(all, fmt.Errorf("keyset (MEETWIRE_KEYSET): %w", err))
 	}
-	if c.Concurrency < 1 || c.Concurrency > 256 {
-		all = append(all, errors.New("concurrency (MEETWIRE_CONCURRENCY): must be from 1 to 256"))
+	if c.Concurrency < 1 || c.Concurrency > 1000 {
+		all = append(all, errors.New("concurrency (MEETWIRE_CONCURRENCY): must be from 1 to 1000"))
 	}
 	if c.Retention < 24*time.Hour {
 		all = append(all, errors.New("retention (MEETWIRE_RETENTION): must be at least 24h"))

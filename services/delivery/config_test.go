@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 			SubscriptionAddr: "127.0.0.1:9001",
 			ServiceToken:     secret.New(serviceToken),
 			Keyset:           secret.New(values["MEETWIRE_KEYSET"]),
-			Concurrency:      8,
+			Concurrency:      1000,
 			Retention:        30 * 24 * time.Hour,
 			MaxConfigAge:     time.Minute,
 			Streams:          bus.DefaultConfig(),
@@ -85,7 +85,7 @@ func TestEnvironmentAndFlags(t *testing.T) {
 	values["MEETWIRE_GRPC_ADDR"] = "0.0.0.0:1"
 	values["MEETWIRE_SUBSCRIPTION_ADDR"] = "subscription:2"
 	values["MEETWIRE_ALLOWED_TARGETS"] = "10.1.0.0/16,fd00::/8"
-	values["MEETWIRE_CONCURRENCY"] = "256"
+	values["MEETWIRE_CONCURRENCY"] = "1000"
 	values["MEETWIRE_RETENTION"] = "24h"
 	values["MEETWIRE_MAX_CONFIG_AGE"] = "90s"
 	values["MEETWIRE_STREAM_REPLICAS"] = "3"
@@ -143,7 +143,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		"concurrency (MEETWIRE_CONCURRENCY)": {
 			func(c *delivery.Config) { c.Concurrency = 0 },
 			func(c *delivery.Config) { c.Concurrency = -1 },
-			func(c *delivery.Config) { c.Concurrency = 257 },
+			func(c *delivery.Config) { c.Concurrency = 1001 },
 		},
 		"retention (MEETWIRE_RETENTION)": {
 			func(c *delivery.Config) { c.Retention = 0 },

@@ -47,14 +47,15 @@ type Deps struct {
 
 // Service is the delivery service.
 type Service struct {
-	config  Config
-	deps    Deps
-	js      jetstream.JetStream
-	watcher *configfeed.Watcher
-	hooks   *registry.Registry
-	wakes   *wakes
-	metrics *metrics
-	server  *grpc.Server
+	config       Config
+	deps         Deps
+	js           jetstream.JetStream
+	subscription configv1.ConfigServiceClient
+	watcher      *configfeed.Watcher
+	hooks        *registry.Registry
+	tender       *tender
+	metrics      *metrics
+	server       *grpc.Server
 }
 
 // Migrate brings the Postgres schema `delivery` up to date.
@@ -73,9 +74,15 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{config: config, deps: deps, js: js, wakes: newWakes(), metrics: newMetrics(deps.Registry)}
-	s.hooks = registry.New(box, deps.Logger, s.wakes.add)
-	s.watcher = configfeed.New(configv1.NewConfigServiceClient(deps.Subscription), deps.Logger, config.MaxConfigAge, s.hooks)
+	s := &Service{
+		config: config, deps: deps, js: js, metrics: newMetrics(deps.Registry),
+		subscription: configv1.NewConfigServiceClient(deps.Subscription),
+	}
+	s.tender = newTender(deps.Logger, func(moved int) { s.metrics.drained.Add(float64(moved)) })
+	maker := &dialect.Maker{Box: box, UserAgent: version.UserAgent, Logger: deps.Logger}
+	s.hooks = registry.New(maker, s.tender.tend)
+	s.tender.webhooks = s.hooks
+	s.watcher = configfeed.New(s.subscription, deps.Logger, config.MaxConfigAge, s.hooks)
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger:       deps.Logger,
 		Registry:     deps.Registry,
@@ -112,44 +119,30 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	store := pgstore.New(s.deps.DB)
-	deliveryv1.RegisterDeliveryServiceServer(s.server, &grpcapi.Deliveries{Store: store})
-	deliveryv1.RegisterDeadLetterServiceServer(s.server, &grpcapi.DeadLetters{Letters: letters})
-
+	s.register(store, queue, letters)
 	send := sender.New(s.config.AllowedTargets, s.config.Concurrency, time.Now, newID)
 	defer send.Close()
 	slots := core.NewSlots(s.config.Concurrency, time.Now)
-	worker := &natsbus.Worker{
-		JetStream: s.js,
-		Config:    s.config.Streams,
-		Logger:    s.deps.Logger,
-		Engine: &core.Engine{
-			Webhooks: webhooks{Registry: s.hooks, Watcher: s.watcher},
-			Queue:    queue,
-			Events:   queue,
-			Renderer: dialect.Standard{UserAgent: version.UserAgent},
-			Sender:   send,
-			Slots:    slots,
-			Logger:   s.deps.Logger,
-			Now:      time.Now,
-			NewID:    newID,
-			Resumed:  s.wakes.add,
-			Observe:  s.observe,
-		},
+	engine := &core.Engine{
+		Webhooks: webhooks{Registry: s.hooks, Watcher: s.watcher},
+		Queue:    queue,
+		Events:   queue,
+		Sender:   send,
+		Slots:    slots,
+		Logger:   s.deps.Logger,
+		Now:      time.Now,
+		NewID:    newID,
+		Tend:     s.tender.tend,
+		Observe:  s.observe,
 	}
-	records := &recorder.Recorder{
-		JetStream: s.js,
-		Config:    s.config.Streams,
-		Store:     store,
-		Retention: s.config.Retention,
-		Logger:    s.deps.Logger,
-		Now:       time.Now,
-	}
+	worker := &natsbus.Worker{JetStream: s.js, Config: s.config.Streams, Logger: s.deps.Logger, Engine: engine}
 
 	group := lifecycle.NewGroup(s.deps.Logger, s.deps.Grace)
 	group.Add("configuration", s.watcher.Run)
-	group.Add("recorder", records.Run)
+	group.Add("tables", s.maintainer(store).Run)
+	group.Add("recorder", s.recorder(store).Run)
 	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, slots) })
-	group.Add("wakes", func(ctx context.Context) error { return s.wakes.run(ctx, queue, s.deps.Logger) })
+	group.Add("tender", func(ctx context.Context) error { return s.tender.run(ctx, queue, engine) })
 	group.Add("workers", func(ctx context.Context) error {
 		defer slots.Wait()
 		return bus.RunLanes(ctx, s.watcher.Lanes(ctx, bus.LaneCustom, bus.LaneBulk), func(ctx context.Context, trigger string) error {
@@ -159,6 +152,41 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Add("api", func(ctx context.Context) error { return rpc.Serve(ctx, s.server, s.deps.Listener) })
 	return group.Run(ctx)
 }
+
+// register adds the services to the server.
+func (s *Service) register(store *pgstore.Store, queue *natsbus.Queue, letters *natsbus.DeadLetters) {
+	deliveryv1.RegisterDeliveryServiceServer(s.server, &grpcapi.Deliveries{Store: store, Health: store, Webhooks: s.hooks})
+	deliveryv1.RegisterDeadLetterServiceServer(s.server, &grpcapi.DeadLetters{Letters: letters})
+	deliveryv1.RegisterInternalServiceServer(s.server, &grpcapi.Internal{Organizations: s.watcher, Messages: queue, Rows: store})
+}
+
+// recorder makes what writes records, and reports what follows from them.
+func (s *Service) recorder(store *pgstore.Store) *recorder.Recorder {
+	return &recorder.Recorder{
+		JetStream:     s.js,
+		Store:         store,
+		Configuration: s.hooks,
+		Loaded:        s.loaded,
+		Reporter: recorder.NewReporter(recorder.Reporter{
+			Findings: store, Subscription: s.subscription, Configuration: s.hooks, Logger: s.deps.Logger, Now: time.Now,
+			Reports: s.metrics.reports,
+		}),
+		Logger: s.deps.Logger,
+		Now:    time.Now,
+		Lag:    s.metrics.lag,
+		ID:     uuid.New(),
+	}
+}
+
+func (s *Service) maintainer(store *pgstore.Store) *recorder.Maintainer {
+	return &recorder.Maintainer{
+		Tables: store, Retention: s.config.Retention, Retentions: s.hooks.Retentions, Loaded: s.loaded,
+		Logger: s.deps.Logger, Now: time.Now,
+	}
+}
+
+// loaded waits until the configuration is known.
+func (s *Service) loaded(ctx context.Context) error { return s.watcher.WaitFor(ctx, 0) }
 
 func (s *Service) hasWebhook(id string) bool {
 	_, ok := s.hooks.Webhook(id)

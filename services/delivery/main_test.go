@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -58,6 +59,22 @@ type feed struct {
 	snapshot []*configv1.Resource
 	changes  []*configv1.Change
 	changed  chan struct{} // closed by the next change
+	health   []*configv1.ReportWebhookHealthRequest
+}
+
+// ReportWebhookHealth notes a report.
+func (f *feed) ReportWebhookHealth(_ context.Context, request *configv1.ReportWebhookHealthRequest) (*configv1.ReportWebhookHealthResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.health = append(f.health, request)
+	return &configv1.ReportWebhookHealthResponse{Effective: true}, nil
+}
+
+// reports is what was reported.
+func (f *feed) reports() []*configv1.ReportWebhookHealthRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.health)
 }
 
 // open lets the feed tell what there is. Before that it only shows that it is alive.
@@ -69,12 +86,14 @@ func (f *feed) open(resources ...*configv1.Resource) {
 	f.changed = make(chan struct{})
 }
 
-func (f *feed) change(resource *configv1.Resource) {
+// change makes a change and returns its revision.
+func (f *feed) change(resources ...*configv1.Resource) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.changes = append(f.changes, &configv1.Change{Revision: int64(len(f.changes)) + 2, Resources: []*configv1.Resource{resource}})
+	f.changes = append(f.changes, &configv1.Change{Revision: int64(len(f.changes)) + 2, Resources: resources})
 	close(f.changed)
 	f.changed = make(chan struct{})
+	return int64(len(f.changes)) + 1
 }
 
 // WatchConfig tells the configuration as of revision 1, and then every change.
@@ -129,6 +148,7 @@ type installation struct {
 	js       jetstream.JetStream
 	config   delivery.Config
 	service  *delivery.Service
+	feedAt   string // address of the feed
 	address  string
 	stop     func() error // ends the service in order
 	letters  deliveryv1.DeadLetterServiceClient
@@ -189,31 +209,36 @@ func start(t *testing.T) *installation {
 		require.NoError(t, <-served)
 	})
 
+	i.feedAt = feedListener.Addr().String()
 	i.setReceiver(t)
-	conn, js := i.nats.Connect(t)
-	i.js = js
-	listener := listen(t)
-	var err error
-	i.service, err = delivery.New(i.config, delivery.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), DB: i.pool, NATS: conn, Listener: listener,
-		Subscription: dial(t, feedListener.Addr().String(), i.config.ServiceToken), Grace: patience,
-	})
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- i.service.Run(ctx) }()
-	i.stop = sync.OnceValue(func() error {
-		cancel()
-		return <-done
-	})
-	t.Cleanup(func() { require.NoError(t, i.stop()) })
-
-	i.address = listener.Addr().String()
+	_, i.js = i.nats.Connect(t)
+	i.service, i.address, i.stop = i.run(t)
 	var key secret.String
 	i.key, key = newKey(t)
 	api := dial(t, i.address, key)
 	i.letters, i.delivers = deliveryv1.NewDeadLetterServiceClient(api), deliveryv1.NewDeliveryServiceClient(api)
 	return i
+}
+
+// run runs a service of the installation until the test ends, or it is stopped.
+func (i *installation) run(t *testing.T) (service *delivery.Service, address string, stop func() error) {
+	t.Helper()
+	conn, _ := i.nats.Connect(t)
+	listener := listen(t)
+	service, err := delivery.New(i.config, delivery.Deps{
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), DB: i.pool, NATS: conn, Listener: listener,
+		Subscription: dial(t, i.feedAt, i.config.ServiceToken), Grace: patience,
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- service.Run(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { require.NoError(t, stop()) })
+	return service, listener.Addr().String(), stop
 }
 
 // newKey makes the key of an administrator.
@@ -250,7 +275,8 @@ func (i *installation) setReceiver(t *testing.T) {
 	sealed, err := box.Seal([]byte(signing), hook)
 	require.NoError(t, err)
 	i.webhook = &configv1.Webhook{
-		Id: hook, Organization: "acme", TargetUrl: receiver.URL, Triggers: []string{"meeting.booked"}, SealedSecrets: [][]byte{sealed},
+		Id: hook, Organization: "acme", TargetUrl: receiver.URL, Triggers: []string{"meeting.booked"},
+		Status: configv1.WebhookStatus_WEBHOOK_STATUS_ACTIVE, Generation: 1, MaxConcurrency: 8, Secrets: []*configv1.SealedSecret{{Sealed: sealed}},
 		Timeout: durationpb.New(patience), RetryPolicy: &configv1.RetryPolicy{FirstDelay: durationpb.New(time.Second), Factor: 1, MaxDelay: durationpb.New(time.Second)},
 	}
 }
@@ -258,7 +284,7 @@ func (i *installation) setReceiver(t *testing.T) {
 // resources is the configuration: an organization, a trigger, a key and the webhook.
 func (i *installation) resources() []*configv1.Resource {
 	return []*configv1.Resource{
-		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "acme"}}},
+		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "acme", AllowHttp: true}}},
 		{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: "meeting.booked", Schema: "{}"}}},
 		{Resource: &configv1.Resource_ApiKey{ApiKey: i.key}},
 		{Resource: &configv1.Resource_Webhook{Webhook: i.webhook}},

@@ -10,6 +10,9 @@ import (
 type metrics struct {
 	attempts *prometheus.CounterVec
 	duration prometheus.Histogram
+	drained  prometheus.Counter
+	reports  *prometheus.CounterVec
+	lag      prometheus.Gauge
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -23,8 +26,20 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Help:    "How long HTTP requests to receivers took.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
+		drained: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meetwire_delivery_drained_total",
+			Help: "Deliveries that waited for a webhook when it was disabled, and were made dead letters.",
+		}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "meetwire_delivery_reports_total",
+			Help: "Reports to subscription, by kind and gRPC code.",
+		}, []string{"kind", "code"}),
+		lag: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "meetwire_delivery_recorder_lag_records",
+			Help: "Records that wait to be written to Postgres, as seen by the instance that writes them.",
+		}),
 	}
-	registry.MustRegister(m.attempts, m.duration)
+	registry.MustRegister(m.attempts, m.duration, m.drained, m.reports, m.lag)
 	return m
 }
 

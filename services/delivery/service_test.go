@@ -19,6 +19,11 @@ import (
 func (i *installation) ready(t *testing.T) {
 	t.Helper()
 	i.feed.open(i.resources()...)
+	i.readyWhenOpen(t)
+}
+
+func (i *installation) readyWhenOpen(t *testing.T) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := i.js.Consumer(t.Context(), bus.StreamDeliveries, "deliver-meeting-booked")
 		return err == nil && i.service.Ready(t.Context()) == nil
@@ -112,7 +117,7 @@ func TestServiceParksWhilePausedAndResumes(t *testing.T) {
 	t.Parallel()
 	i := start(t)
 	resumed := proto.CloneOf(i.webhook)
-	i.webhook.Paused = true
+	i.webhook.Status = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED
 	i.ready(t)
 	id := i.publish(t, "bk_1")
 	require.Eventually(t, func() bool {
@@ -172,7 +177,7 @@ func TestServiceFinishesWhatIsInFlightWhenItStops(t *testing.T) {
 	case <-time.After(patience):
 		require.Fail(t, "it does not stop")
 	}
-	require.Zero(t, i.messages(t, bus.StreamDeliveries), "it was acknowledged")
+	require.Eventually(t, func() bool { return i.messages(t, bus.StreamDeliveries) == 0 }, patience, tick, "it was acknowledged")
 	var state int16
 	require.NoError(t, i.pool.QueryRow(newContext(t), "SELECT state FROM delivery.delivery WHERE id = $1", id).Scan(&state))
 	require.EqualValues(t, deliveryv1.Delivery_STATE_SUCCEEDED, state, "and written down")

@@ -16,6 +16,8 @@ import (
 
 	"github.com/meetwire/meetwire/pkg/boot"
 	"github.com/meetwire/meetwire/pkg/lifecycle"
+	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
+	"github.com/meetwire/meetwire/services/gateway/internal/docs"
 	"github.com/meetwire/meetwire/services/gateway/internal/rest"
 )
 
@@ -48,7 +50,14 @@ func New(ctx context.Context, config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the REST handler: %w", err)
 	}
-	s.handler = handler
+	page, err := docs.New(docs.Of(subscriptionv1.NewTriggerServiceClient(deps.Subscription)), time.Now, deps.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("make the page of the catalogue: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.Handle("GET "+docs.Path, page)
+	s.handler = mux
 	return s, nil
 }
 

@@ -67,14 +67,16 @@ func New(config Config, deps Deps) (*Service, error) {
 	s.watcher = configfeed.New(configv1.NewConfigServiceClient(deps.Subscription), deps.Logger, config.MaxConfigAge, triggers)
 	known := catalogue{Watcher: s.watcher, Catalogue: triggers}
 	s.worker = &natsbus.Worker{
-		JetStream:  js,
-		Config:     config.Streams,
-		Catalogue:  known,
-		Index:      index,
-		Metrics:    newMetrics(deps.Registry),
-		HeardSince: s.watcher.HeardSince,
-		Logger:     deps.Logger,
-		Now:        time.Now,
+		JetStream:    js,
+		Config:       config.Streams,
+		Catalogue:    known,
+		Index:        index,
+		Metrics:      newMetrics(deps.Registry),
+		ServiceToken: config.ServiceToken,
+		Start:        func(trigger string) time.Time { return core.TriggerStart(s.watcher.TriggerCreateTime(trigger)) },
+		HeardSince:   s.watcher.HeardSince,
+		Logger:       deps.Logger,
+		Now:          time.Now,
 	}
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger:       deps.Logger,
@@ -86,7 +88,10 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)
 	}
-	ingestv1.RegisterEventServiceServer(s.server, &grpcapi.Events{JetStream: js, Catalogue: known, Now: time.Now})
+	ingestv1.RegisterEventServiceServer(s.server, &grpcapi.Events{
+		JetStream: js, Catalogue: known, Quotas: grpcapi.NewQuotas(s.watcher.Organization, time.Now), Now: time.Now,
+	})
+	ingestv1.RegisterInternalServiceServer(s.server, &grpcapi.Internal{Configuration: s.watcher, Index: index, Streams: s.worker})
 	return s, nil
 }
 

@@ -21,8 +21,10 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/natstest"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/secret"
@@ -44,6 +46,15 @@ const (
 type feed struct {
 	configv1.UnimplementedConfigServiceServer
 	messages chan *configv1.WatchConfigResponse
+	used     chan string
+}
+
+// ReportApiKeyUse implements ConfigService.
+func (f *feed) ReportApiKeyUse(_ context.Context, request *configv1.ReportApiKeyUseRequest) (*configv1.ReportApiKeyUseResponse, error) {
+	for _, use := range request.GetUses() {
+		f.used <- use.GetApiKey()
+	}
+	return &configv1.ReportApiKeyUseResponse{}, nil
 }
 
 // WatchConfig implements ConfigService.
@@ -77,7 +88,7 @@ func (f *feed) change(revision int64, resources ...*configv1.Resource) {
 }
 
 func organization(id string) *configv1.Resource {
-	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: id}}}
+	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: id, WebhooksAvailable: true}}}
 }
 
 func trigger(id string) *configv1.Resource {
@@ -132,13 +143,14 @@ type env struct {
 	registry *prometheus.Registry
 	service  *ingest.Service
 	events   ingestv1.EventServiceClient
+	internal ingestv1.InternalServiceClient
 	health   healthv1.HealthClient
 	stop     func() error
 }
 
 func setup(t *testing.T) *env {
 	t.Helper()
-	e := &env{feed: &feed{messages: make(chan *configv1.WatchConfigResponse)}, nats: natstest.Start(t), registry: prometheus.NewRegistry()}
+	e := &env{feed: &feed{messages: make(chan *configv1.WatchConfigResponse), used: make(chan string, 10)}, nats: natstest.Start(t), registry: prometheus.NewRegistry()}
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -167,6 +179,7 @@ func setup(t *testing.T) *env {
 	})
 	t.Cleanup(func() { require.NoError(t, e.stop()) })
 	client := dial(t, listener.Addr().String())
+	e.internal = ingestv1.NewInternalServiceClient(client)
 	e.events, e.health = ingestv1.NewEventServiceClient(client), healthv1.NewHealthClient(client)
 	return e
 }
@@ -243,6 +256,87 @@ func TestEventsComeInOverBothDoorsAndGoOutToWebhooks(t *testing.T) {
 		require.Equal(t, want, have, name)
 	}
 	require.NoError(t, e.stop())
+	close(e.feed.used)
+	var used []string
+	for id := range e.feed.used {
+		used = append(used, id)
+	}
+	require.ElementsMatch(t, []string{publisherKey.GetApiKey().GetId(), viewerKey.GetApiKey().GetId()}, used, "reported before the end")
+}
+
+// call makes a call of another service of Meetwire.
+func (e *env) call(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+serviceToken)
+}
+
+func TestOtherServicesAskForHistoryAndPurge(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	const id = "7d0f9b1e-2f3c-4a5b-8c6d-9e0f1a2b3c4d"
+	paused := webhook(id, "acme", "meeting.*")
+	paused.GetWebhook().Status = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED
+	admin, adminKey := apiKey(t, "acme", accessv1.Role_ROLE_ADMIN)
+	e.feed.snapshot(1, organization("acme"), trigger("meeting.booked"), paused, adminKey)
+	e.ready(t)
+	_, err := e.publish(t, admin, "acme", "1")
+	require.NoError(t, err)
+
+	request := &ingestv1.FanOutHistoryRequest{
+		Organization: "acme", Webhook: id, Revision: 1,
+		StartTime: timestamppb.New(time.Now().Add(-time.Hour)), EndTime: timestamppb.New(time.Now()),
+	}
+	asAdmin := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+admin.Reveal())
+	_, err = e.internal.FanOutHistory(asAdmin, request)
+	require.Equal(t, codes.PermissionDenied, status.Code(err))
+	response, err := e.internal.FanOutHistory(e.call(t), request)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, response.GetMatchedCount())
+	require.True(t, response.GetDone())
+	e.requireStored(t, bus.StreamDeliveries, 1)
+
+	purge := &ingestv1.PurgeOrganizationRequest{Organization: "acme", Revision: 1}
+	_, err = e.internal.PurgeOrganization(e.call(t), purge)
+	require.Equal(t, codes.FailedPrecondition, status.Code(err))
+	e.feed.change(2, &configv1.Resource{Resource: &configv1.Resource_DeletedOrganization{DeletedOrganization: "acme"}})
+	purge.Revision = 2
+	_, err = e.internal.PurgeOrganization(asAdmin, purge)
+	require.Error(t, err)
+	purged, err := e.internal.PurgeOrganization(e.call(t), purge)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, purged.GetMessageCount())
+	e.requireStored(t, bus.StreamEvents, 0)
+
+	// What is still published for it is rejected, and its keys are gone.
+	_, err = e.js.Publish(t.Context(), "events.acme.meeting.booked", event("2"))
+	require.NoError(t, err)
+	e.requireStored(t, bus.StreamRejects, 1)
+	_, err = e.publish(t, admin, "acme", "3")
+	require.Equal(t, codes.Unauthenticated, status.Code(err))
+}
+
+func TestQuotaIsTheOrganizationsOwn(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	acme := organization("acme")
+	acme.GetOrganization().IngestQuota = &configv1.IngestQuota{EventsPerSecond: 0.001, Burst: 1}
+	publisher, key := apiKey(t, "acme", accessv1.Role_ROLE_PUBLISHER)
+	other, otherKey := apiKey(t, "beta", accessv1.Role_ROLE_PUBLISHER)
+	e.feed.snapshot(9, acme, organization("beta"), trigger("meeting.booked"), key, otherKey)
+	e.ready(t)
+	_, err := e.publish(t, publisher, "acme", "1")
+	require.NoError(t, err)
+	_, err = e.publish(t, publisher, "acme", "2")
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	var f *fault.Error
+	require.ErrorAs(t, rpc.FaultFromStatus(err), &f)
+	require.Greater(t, f.RetryAfter, 15*time.Minute)
+	for i := range 5 {
+		_, err = e.publish(t, other, "beta", fmt.Sprint(i))
+		require.NoError(t, err)
+	}
 }
 
 func TestReadinessNamesWhatIsMissing(t *testing.T) {

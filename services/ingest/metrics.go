@@ -7,6 +7,8 @@ type metrics struct {
 	events     prometheus.Counter
 	deliveries prometheus.Counter
 	rejected   *prometheus.CounterVec
+	warned     prometheus.Counter
+	filters    prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -23,8 +25,16 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "meetwire_ingest_rejected_total",
 			Help: "Events that came over NATS and were not accepted, by the rule that they break.",
 		}, []string{"rule"}),
+		warned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meetwire_ingest_schema_warnings_total",
+			Help: "Events that were fanned out although their data does not satisfy the schema of their trigger, which only warns.",
+		}),
+		filters: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meetwire_ingest_filter_failures_total",
+			Help: "Times that a webhook's filter could not tell whether an event satisfies it, which counts as no.",
+		}),
 	}
-	registry.MustRegister(m.events, m.deliveries, m.rejected)
+	registry.MustRegister(m.events, m.deliveries, m.rejected, m.warned, m.filters)
 	return m
 }
 
@@ -36,3 +46,9 @@ func (m *metrics) FannedOut(deliveries int) {
 
 // Rejected implements natsbus.Metrics.
 func (m *metrics) Rejected(rule string) { m.rejected.WithLabelValues(rule).Inc() }
+
+// Warned implements natsbus.Metrics.
+func (m *metrics) Warned() { m.warned.Inc() }
+
+// FiltersFailed implements natsbus.Metrics.
+func (m *metrics) FiltersFailed(n int) { m.filters.Add(float64(n)) }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func newEnvironment(t *testing.T) map[string]string {
 	t.Helper()
 	var out, problems bytes.Buffer
-	require.Zero(t, meetwire.Main([]string{"env"}, &out, &problems), problems.String())
+	require.Zero(t, meetwire.Main([]string{"env"}, nil, &out, &problems), problems.String())
 	values := make(map[string]string)
 	for line := range strings.Lines(out.String()) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
@@ -164,32 +164,46 @@ func TestAccountsOfNATS(t *testing.T) {
 	<-handled
 	stop()
 	require.NoError(t, <-done)
+	subscriptionConn, subscription := connect("subscription", values["NATS_SUBSCRIPTION_PASSWORD"])
+	_, err = bus.Publish(ctx, subscription, nats.NewMsg(bus.EventSubject("acme", "webhook.disabled")), "2")
+	require.NoError(t, err)
 	for _, subject := range []string{
 		bus.DeliverySubject("bulk", "acme", "w"), bus.RetryDueSubject("bulk", "acme", "w"),
 		bus.DeadLetterSubject("bulk", "acme", "w", "d"), bus.RecordSubject("acme", "w"), bus.RejectSubject("acme"),
 	} {
 		_, err := bus.Publish(ctx, services, nats.NewMsg(subject), subject)
 		require.NoError(t, err, subject)
-		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-		_, err = publisher.PublishMsg(short, nats.NewMsg(subject), jetstream.WithMsgID(subject+"2"), jetstream.WithRetryAttempts(0))
-		cancel()
-		require.Error(t, err, "a publisher may publish %s", subject)
+		for name, js := range map[string]jetstream.JetStream{"a publisher": publisher, "subscription": subscription} {
+			short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+			_, err = js.PublishMsg(short, nats.NewMsg(subject), jetstream.WithMsgID(subject+name), jetstream.WithRetryAttempts(0))
+			cancel()
+			require.Error(t, err, "%s may publish %s", name, subject)
+		}
 	}
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer cancel()
-	_, err = publisher.Stream(short, bus.StreamEvents)
-	require.Error(t, err, "a publisher may look at streams")
-	for _, subject := range []string{"_INBOX.>", "events.>", "deliveries.>", "records.>"} {
+	for name, js := range map[string]jetstream.JetStream{"a publisher": publisher, "subscription": subscription} {
+		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		_, err = js.Stream(short, bus.StreamEvents)
+		cancel()
+		require.Error(t, err, "%s may look at streams", name)
+	}
+	requireDeaf(t, publisherConn, refused, "_INBOX.>", "events.>", "deliveries.>", "records.>")
+	requireDeaf(t, subscriptionConn, refused, "events.>", "deliveries.>", "records.>", "_INBOX_publisher.>")
+	_, err = nats.Connect(s.ClientURL())
+	require.ErrorIs(t, err, nats.ErrAuthorization)
+}
+
+// requireDeaf asserts that nobody may listen to subjects over a connection.
+func requireDeaf(t *testing.T, conn *nats.Conn, refused chan error, subjects ...string) {
+	t.Helper()
+	for _, subject := range subjects {
 		for len(refused) > 0 {
 			<-refused
 		}
-		_, err := publisherConn.SubscribeSync(subject)
+		_, err := conn.SubscribeSync(subject)
 		require.NoError(t, err)
-		require.NoError(t, publisherConn.Flush())
-		require.ErrorIs(t, <-refused, nats.ErrPermissionViolation, "a publisher may listen to %s", subject)
+		require.NoError(t, conn.Flush())
+		require.ErrorIs(t, <-refused, nats.ErrPermissionViolation, "%s may be listened to", subject)
 	}
-	_, err = nats.Connect(s.ClientURL())
-	require.ErrorIs(t, err, nats.ErrAuthorization)
 }
 
 // TestUsage tells what is wrong with the command line, and with which exit code.
@@ -204,10 +218,16 @@ func TestUsage(t *testing.T) {
 		{[]string{"nonsense"}, 2, "nonsense"},
 		{[]string{}, 2, "up"},
 		{[]string{"--version"}, 0, "meetwire "},
+		{[]string{"up", "--server", "x"}, 2, "--server"},
+		{[]string{"webhooks", "list"}, 2, "--organization"},
+		{[]string{"webhooks", "apply"}, 2, "--file"},
+		{[]string{"teams", "list", "-O", "acme", "--output", "xml"}, 2, "--output"},
+		{[]string{"teams", "list", "--api-key", "mwk_x"}, 2, "--api-key"},
+		{[]string{"teams", "--help"}, 0, "Teams of an organization."},
 		{[]string{"up", "--log-level", "loud", "--data-dir", t.TempDir()}, 1, "loud"},
 	} {
 		var out, problems bytes.Buffer
-		require.Equal(t, c.code, meetwire.Main(c.args, &out, &problems), "%v: %s", c.args, problems.String())
+		require.Equal(t, c.code, meetwire.Main(c.args, nil, &out, &problems), "%v: %s", c.args, problems.String())
 		require.Contains(t, out.String()+problems.String(), c.text)
 	}
 }

@@ -3,10 +3,16 @@ package subscription_test
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/secret"
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
@@ -130,4 +136,82 @@ func TestAPIKeysAreListedOldestFirst(t *testing.T) {
 		}
 	}
 	require.Equal(t, want, got)
+}
+
+func TestAPIKeyExpires(t *testing.T) {
+	t.Parallel()
+	i := setup(t)
+	operator := i.operator(t)
+	operator.organization(t, "acme", false)
+	create := func(expires *timestamppb.Timestamp) (*subscriptionv1.ApiKey, error) {
+		return operator.apiKeys.CreateApiKey(t.Context(), &subscriptionv1.CreateApiKeyRequest{
+			Parent: "organizations/acme",
+			ApiKey: &subscriptionv1.ApiKey{DisplayName: "CI", Role: accessv1.Role_ROLE_ADMIN, ExpireTime: expires},
+		})
+	}
+	for _, at := range []*timestamppb.Timestamp{
+		{}, {Seconds: -62135596800}, {Seconds: -62135596801}, {Seconds: 253402300800}, {Nanos: -1},
+		timestamppb.New(time.Now().Add(-time.Second)),
+	} {
+		_, err := create(at)
+		requireField(t, err, "api_key.expire_time", "")
+	}
+	s := i.watch(t, i.revision(t))
+	expires := time.Now().Add(6 * time.Second).UTC().Truncate(time.Microsecond)
+	k, err := create(timestamppb.New(expires))
+	require.NoError(t, err)
+	require.Equal(t, expires, k.GetExpireTime().AsTime())
+	require.Equal(t, expires, s.change(t).GetResources()[0].GetApiKey().GetExpireTime().AsTime())
+	got, err := operator.apiKeys.GetApiKey(t.Context(), &subscriptionv1.GetApiKeyRequest{Name: k.GetName()})
+	require.NoError(t, err)
+	require.Equal(t, expires, got.GetExpireTime().AsTime())
+	admin := i.as(t, secret.New(k.GetKey()))
+	get := &subscriptionv1.GetOrganizationRequest{Name: "organizations/acme"}
+	_, err = admin.organizations.GetOrganization(t.Context(), get)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := admin.organizations.GetOrganization(t.Context(), get)
+		return status.Code(err) == codes.Unauthenticated && !time.Now().Before(expires)
+	}, patience, poll)
+	_, err = operator.apiKeys.GetApiKey(t.Context(), &subscriptionv1.GetApiKeyRequest{Name: k.GetName()})
+	require.NoError(t, err, "it is still listed")
+}
+
+func TestRepeatedRequestMakesOneAPIKey(t *testing.T) {
+	t.Parallel()
+	i := setup(t)
+	operator := i.operator(t)
+	operator.organization(t, "acme", false)
+	req := &subscriptionv1.CreateApiKeyRequest{
+		Parent: "organizations/acme", RequestId: uuid.NewString(),
+		ApiKey: &subscriptionv1.ApiKey{DisplayName: "CI", Role: accessv1.Role_ROLE_VIEWER},
+	}
+	var answers sync.Map
+	var calls sync.WaitGroup
+	for range 10 {
+		calls.Go(func() {
+			k, err := operator.apiKeys.CreateApiKey(t.Context(), req)
+			if assert.NoError(t, err) {
+				answers.Store(k.GetKey(), k.GetName())
+			}
+		})
+	}
+	calls.Wait()
+	names, keys := map[any]bool{}, 0
+	answers.Range(func(key, name any) bool {
+		names[name] = true
+		if key != "" {
+			keys++
+		}
+		return true
+	})
+	require.Len(t, names, 1)
+	require.Equal(t, 1, keys, "the key itself is shown once")
+	req.ApiKey.DisplayName = "other"
+	_, err := operator.apiKeys.CreateApiKey(t.Context(), req)
+	requireField(t, err, "request_id", "24 hours")
+	listed, err := operator.apiKeys.ListApiKeys(t.Context(), &subscriptionv1.ListApiKeysRequest{Parent: "organizations/acme"})
+	require.NoError(t, err)
+	require.Len(t, listed.GetApiKeys(), 1)
+	require.Len(t, operator.entries(t, "acme", "resource = \""+listed.GetApiKeys()[0].GetName()+"\""), 1)
 }

@@ -33,18 +33,21 @@ type writer struct {
 func (w *writer) step(ctx context.Context, choice, pick int) error {
 	switch {
 	case choice < 3 || len(w.webhooks) == 0:
+		wanted := booking()
+		if pick%2 == 0 {
+			wanted = full()
+		}
 		created, err := w.caller.webhooks.CreateWebhook(ctx, &subscriptionv1.CreateWebhookRequest{
-			Parent: "organizations/" + w.organization, Webhook: booking(),
+			Parent: "organizations/" + w.organization, Webhook: wanted,
 		})
 		w.webhooks = append(w.webhooks, created.GetName())
 		return err
+	case choice < 5:
+		return w.updateWebhook(ctx, w.webhooks[pick%len(w.webhooks)], pick)
 	case choice < 6:
-		w.updates++ // no two are the same, so each changes something
-		_, err := w.caller.webhooks.UpdateWebhook(ctx, &subscriptionv1.UpdateWebhookRequest{Webhook: &subscriptionv1.Webhook{
-			Name: w.webhooks[pick%len(w.webhooks)], DisplayName: fmt.Sprint(w.updates),
-			Timeout: durationpb.New(time.Second + time.Duration(pick%1000)*time.Millisecond),
-			Status:  subscriptionv1.Webhook_Status(1 + pick%2),
-		}})
+		_, err := w.caller.webhooks.RotateWebhookSecret(ctx, &subscriptionv1.RotateWebhookSecretRequest{
+			Name: w.webhooks[pick%len(w.webhooks)], GracePeriod: durationpb.New(time.Duration(pick%3) * time.Hour),
+		})
 		return err
 	case choice < 8:
 		return w.deleteWebhook(ctx, pick%len(w.webhooks))
@@ -58,6 +61,31 @@ func (w *writer) step(ctx context.Context, choice, pick int) error {
 	default:
 		return w.deleteKey(ctx, pick%len(w.keys))
 	}
+}
+
+// updateWebhook changes several fields of a webhook.
+func (w *writer) updateWebhook(ctx context.Context, name string, pick int) error {
+	w.updates++ // no two are the same, so each changes something
+	changed := &subscriptionv1.Webhook{
+		Name: name, DisplayName: fmt.Sprint(w.updates), Status: subscriptionv1.Webhook_Status(1 + pick%2),
+		Timeout: durationpb.New(time.Second + time.Duration(pick%1000)*time.Millisecond),
+	}
+	switch pick % 7 {
+	case 1:
+		changed.RetryPolicy = &subscriptionv1.RetryPolicy{Preset: subscriptionv1.RetryPolicy_Preset(1 + pick%3)}
+	case 2:
+		changed.FailureThreshold = &subscriptionv1.FailureThreshold{ConsecutiveFailures: int32(pick), Off: pick == 0}
+	case 3:
+		changed.Headers = []*subscriptionv1.Header{{Name: "X-Number", Value: fmt.Sprint(pick)}}
+	case 4:
+		changed.Triggers, changed.EventTypes = []string{"meeting.*"}, []string{fmt.Sprint("type-", pick)}
+	case 5:
+		changed.Filter, changed.MaxConcurrency = fmt.Sprintf("event.data.n > %d", pick), int32(1+pick%1000)
+	case 6:
+		changed.Metadata, changed.RateLimit = map[string]string{"pick": fmt.Sprint(pick)}, 0.5+float64(pick)
+	}
+	_, err := w.caller.webhooks.UpdateWebhook(ctx, &subscriptionv1.UpdateWebhookRequest{Webhook: changed})
+	return err
 }
 
 func (w *writer) deleteWebhook(ctx context.Context, n int) error {

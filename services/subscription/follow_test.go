@@ -12,12 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -138,13 +136,17 @@ func put(resources map[string]string, resource *configv1.Resource) {
 	case *configv1.Resource_Webhook:
 		resources["webhook "+r.Webhook.GetId()] = text(r.Webhook)
 	case *configv1.Resource_Trigger:
-		resources["trigger "+r.Trigger.GetId()] = text(r.Trigger)
+		resources["trigger "+r.Trigger.GetOrganization()+"/"+r.Trigger.GetId()] = text(r.Trigger)
 	case *configv1.Resource_ApiKey:
 		resources["api key "+r.ApiKey.GetId()] = text(r.ApiKey)
 	case *configv1.Resource_DeletedWebhook:
 		delete(resources, "webhook "+r.DeletedWebhook)
 	case *configv1.Resource_DeletedApiKey:
 		delete(resources, "api key "+r.DeletedApiKey)
+	case *configv1.Resource_DeletedTrigger:
+		delete(resources, "trigger "+r.DeletedTrigger.GetOrganization()+"/"+r.DeletedTrigger.GetId())
+	case *configv1.Resource_DeletedOrganization:
+		delete(resources, "organization "+r.DeletedOrganization)
 	}
 }
 
@@ -261,16 +263,14 @@ func (i *installation) stored(t require.TestingT) map[string]string {
 		}
 		require.NoError(t, rows.Err())
 	}
-	query("SELECT id FROM subscription.organization", func(rows pgx.Rows) error {
-		o := &configv1.Organization{}
-		err := rows.Scan(&o.Id)
+	query(storedOrganizations, func(rows pgx.Rows) error {
+		o, err := scanOrganization(rows)
 		resources["organization "+o.GetId()] = text(o)
 		return err
 	})
-	query("SELECT id, schema FROM subscription.trigger", func(rows pgx.Rows) error {
-		trigger := &configv1.Trigger{}
-		err := rows.Scan(&trigger.Id, &trigger.Schema)
-		resources["trigger "+trigger.GetId()] = text(trigger)
+	query(storedTriggers, func(rows pgx.Rows) error {
+		trigger, err := scanTrigger(rows)
+		resources["trigger "+trigger.GetOrganization()+"/"+trigger.GetId()] = text(trigger)
 		return err
 	})
 	query("SELECT id, coalesce(organization, ''), role, secret_sha256 FROM subscription.api_key", func(rows pgx.Rows) error {
@@ -279,21 +279,8 @@ func (i *installation) stored(t require.TestingT) map[string]string {
 		resources["api key "+k.GetId()] = text(k)
 		return err
 	})
-	query(`SELECT id, organization, target_url, triggers, sealed_secrets, paused, timeout_ns,
-	              max_retries, first_delay_ns, factor, max_delay_ns, jitter FROM subscription.webhook`, func(rows pgx.Rows) error {
-		w, id, timeout := &configv1.Webhook{}, uuid.UUID{}, int64(0)
-		var retries *int32
-		var first, greatest *int64
-		var factor, jitter *float64
-		err := rows.Scan(&id, &w.Organization, &w.TargetUrl, &w.Triggers, &w.SealedSecrets, &w.Paused, &timeout,
-			&retries, &first, &factor, &greatest, &jitter)
-		w.Id, w.Timeout = id.String(), durationpb.New(time.Duration(timeout))
-		if retries != nil {
-			w.RetryPolicy = &configv1.RetryPolicy{
-				MaxRetries: *retries, FirstDelay: durationpb.New(time.Duration(*first)), Factor: *factor,
-				MaxDelay: durationpb.New(time.Duration(*greatest)), Jitter: *jitter,
-			}
-		}
+	query(storedWebhooks, func(rows pgx.Rows) error {
+		w, err := scanWebhook(rows)
 		resources["webhook "+w.GetId()] = text(w)
 		return err
 	})

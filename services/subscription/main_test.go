@@ -10,19 +10,20 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/meetwire/meetwire/pkg/natstest"
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	operationv1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 	"github.com/meetwire/meetwire/services/subscription"
 )
@@ -38,6 +39,9 @@ type installation struct {
 	keyset       secret.String
 	operatorKey  secret.String
 	serviceToken secret.String
+	broker       *natstest.Server
+	peer         *peer // ingest and delivery
+	logger       *slog.Logger
 }
 
 // newInstallation returns one with an empty, migrated database.
@@ -47,11 +51,15 @@ func newInstallation(t *testing.T) *installation {
 	require.NoError(t, err)
 	_, operatorKey, _, err := rpc.NewKey()
 	require.NoError(t, err)
+	token := secret.New("service-token-of-the-tests-0123456789")
 	return &installation{
 		pool:         pgtest.Database(t, "subscription", subscription.Migrate),
 		keyset:       keyset,
 		operatorKey:  operatorKey,
-		serviceToken: secret.New("service-token-of-the-tests-0123456789"),
+		serviceToken: token,
+		broker:       newBroker(t),
+		peer:         newPeer(t, token),
+		logger:       slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -81,10 +89,7 @@ func (i *installation) startWith(t *testing.T, cfg subscription.Config) *instanc
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	service, err := subscription.New(cfg, subscription.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
-		DB: i.pool, Listener: listener,
-	})
+	service, err := subscription.New(cfg, i.deps(t, listener))
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -115,6 +120,12 @@ type caller struct {
 	apiKeys       subscriptionv1.ApiKeyServiceClient
 	triggers      subscriptionv1.TriggerServiceClient
 	webhooks      subscriptionv1.WebhookServiceClient
+	plans         subscriptionv1.PlanServiceClient
+	teams         subscriptionv1.TeamServiceClient
+	signing       subscriptionv1.SigningSecretServiceClient
+	audit         subscriptionv1.AuditServiceClient
+	keyset        subscriptionv1.KeysetServiceClient
+	operations    operationv1.OperationServiceClient
 	config        configv1.ConfigServiceClient
 }
 
@@ -137,6 +148,12 @@ func callerOf(conn *grpc.ClientConn) *caller {
 		apiKeys:       subscriptionv1.NewApiKeyServiceClient(conn),
 		triggers:      subscriptionv1.NewTriggerServiceClient(conn),
 		webhooks:      subscriptionv1.NewWebhookServiceClient(conn),
+		plans:         subscriptionv1.NewPlanServiceClient(conn),
+		teams:         subscriptionv1.NewTeamServiceClient(conn),
+		signing:       subscriptionv1.NewSigningSecretServiceClient(conn),
+		audit:         subscriptionv1.NewAuditServiceClient(conn),
+		keyset:        subscriptionv1.NewKeysetServiceClient(conn),
+		operations:    operationv1.NewOperationServiceClient(conn),
 		config:        configv1.NewConfigServiceClient(conn),
 	}
 }

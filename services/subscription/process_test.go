@@ -35,6 +35,9 @@ func TestProcessServesAndStopsOnASignal(t *testing.T) {
 		"MEETWIRE_OPERATOR_KEY="+i.operatorKey.Reveal(),
 		"MEETWIRE_SERVICE_TOKEN="+i.serviceToken.Reveal(),
 		"MEETWIRE_KEYSET="+i.keyset.Reveal(),
+		"MEETWIRE_NATS_URL="+i.broker.URL(),
+		"MEETWIRE_INGEST_ADDR="+i.peer.address,
+		"MEETWIRE_DELIVERY_ADDR="+i.peer.address,
 		"MEETWIRE_OPS_ADDR=127.0.0.1:0",
 		"MEETWIRE_LOG_LEVEL=debug",
 	)

@@ -3,14 +3,12 @@ package subscription_test
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -72,6 +70,14 @@ func TestOperatorKeyOfAnEarlierStartIsRevoked(t *testing.T) {
 	requireCode(t, tryList(t, fourth.as(t, changed)), codes.Unauthenticated)
 	follower.waitFor(t, i.revision(t))
 	require.Empty(t, follower.operatorKeys())
+	var noted []string
+	require.NoError(t, i.pool.QueryRow(t.Context(), `SELECT array_agg(resource ORDER BY create_time, id) FROM subscription.audit_log
+		WHERE action = 'delete' AND organization IS NULL AND actor = 'system'`).Scan(&noted))
+	revoked := []string{idOf(old), idOf(previous), idOf(changed)}
+	for n, id := range revoked {
+		revoked[n] = "organizations/-/apiKeys/" + id
+	}
+	require.Equal(t, revoked, noted, "each revocation is in the audit log")
 }
 
 // idOf returns the id within an API key.
@@ -95,9 +101,7 @@ func (i *installation) make(t *testing.T, cfg subscription.Config) (*subscriptio
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	service, err := subscription.New(cfg, subscription.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), DB: i.pool, Listener: listener,
-	})
+	service, err := subscription.New(cfg, i.deps(t, listener))
 	require.NoError(t, err)
 	return service, listener.Addr().String()
 }
@@ -230,6 +234,20 @@ func TestNewRefusesWhatIsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "MEETWIRE_SERVICE_TOKEN")
 	_, err = subscription.New(i.config(), subscription.Deps{})
 	require.ErrorContains(t, err, "listener")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	deps := i.deps(t, listener)
+	for _, spoil := range []func(*subscription.Deps){
+		func(d *subscription.Deps) { d.NATS = nil },
+		func(d *subscription.Deps) { d.Ingest = nil },
+		func(d *subscription.Deps) { d.Delivery = nil },
+	} {
+		spoiled := deps
+		spoil(&spoiled)
+		_, err = subscription.New(i.config(), spoiled)
+		require.ErrorContains(t, err, "NATS, ingest and delivery")
+	}
+	require.NoError(t, listener.Close())
 }
 
 func TestUsageErrorsOfTheProcess(t *testing.T) {

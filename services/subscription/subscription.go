@@ -9,34 +9,39 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
-	"github.com/meetwire/meetwire/pkg/webhook"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	operationv1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 	"github.com/meetwire/meetwire/services/subscription/internal/catalogue"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
 	"github.com/meetwire/meetwire/services/subscription/internal/feed"
 	"github.com/meetwire/meetwire/services/subscription/internal/grpcapi"
 	"github.com/meetwire/meetwire/services/subscription/internal/pgstore"
+	"github.com/meetwire/meetwire/services/subscription/internal/plans"
 )
 
 // Deps is what the service is given. All of it is required but Now.
 type Deps struct {
 	Logger   *slog.Logger
 	Registry prometheus.Registerer
-	DB       *pgxpool.Pool    // stays the caller's, who closes it after Run
-	Listener net.Listener     // of the gRPC API; closed by Run
-	Now      func() time.Time // default: time.Now
+	DB       *pgxpool.Pool            // stays the caller's, who closes it after Run
+	NATS     *nats.Conn               // stays the caller's
+	Ingest   grpc.ClientConnInterface // with the service token; stays the caller's
+	Delivery grpc.ClientConnInterface // with the service token; stays the caller's
+	Listener net.Listener             // of the gRPC API; closed by Run
+	Now      func() time.Time         // default: time.Now
 }
 
 // Service is one instance of the subscription service. Several may share a database.
@@ -44,8 +49,11 @@ type Service struct {
 	cfg     Config
 	deps    Deps
 	store   *pgstore.Store
+	plans   core.Plans
 	feed    *feed.Server
+	keys    *grpcapi.Keys
 	server  *grpc.Server
+	beside  *background
 	started atomic.Bool // what the program and the configuration bring along is in the database
 }
 
@@ -60,6 +68,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Logger == nil || deps.Registry == nil || deps.DB == nil || deps.Listener == nil {
 		return nil, errors.New("a logger, a registry, a database pool and a listener are required")
 	}
+	if deps.NATS == nil || deps.Ingest == nil || deps.Delivery == nil {
+		return nil, errors.New("connections to NATS, ingest and delivery are required")
+	}
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
@@ -70,26 +81,35 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the keyset: %w", err)
 	}
-	s := &Service{cfg: cfg, deps: deps, store: pgstore.New(deps.DB, deps.Logger, deps.Now)}
+	configured, err := plans.Load(cfg.Plans, cfg.DefaultPlan)
+	if err != nil {
+		return nil, fmt.Errorf("load the plans: %w", err)
+	}
+	s := &Service{cfg: cfg, deps: deps, plans: configured, store: pgstore.New(deps.DB, deps.Logger, deps.Now)}
 	s.feed, err = feed.NewServer(feed.Config{
 		Source: s.store, Logger: deps.Logger, Registry: deps.Registry, Retention: cfg.FeedRetention, Now: deps.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the configuration feed: %w", err)
 	}
+	s.keys = grpcapi.NewKeys(s.store, deps.Logger, deps.Now)
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
-		Logger: deps.Logger, Registry: deps.Registry, Keys: grpcapi.NewKeys(s.store),
-		ServiceToken: cfg.ServiceToken, Health: s.Ready,
+		Logger: deps.Logger, Registry: deps.Registry, Keys: s.keys,
+		ServiceToken: cfg.ServiceToken, Context: grpcapi.WithActor, Health: s.Ready,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the gRPC server: %w", err)
 	}
-	steps := core.NewWebhooks(s.store, secrets{box: box}, uuid.NewString, deps.Now)
-	subscriptionv1.RegisterOrganizationServiceServer(s.server, grpcapi.NewOrganizations(s.store, deps.Now))
 	subscriptionv1.RegisterApiKeyServiceServer(s.server, grpcapi.NewAPIKeys(s.store, deps.Now))
-	subscriptionv1.RegisterTriggerServiceServer(s.server, grpcapi.NewTriggers(s.store))
-	subscriptionv1.RegisterWebhookServiceServer(s.server, grpcapi.NewWebhooks(steps, s.store))
-	configv1.RegisterConfigServiceServer(s.server, s.feed)
+	s.registerOrganizations(box)
+	subscriptionv1.RegisterWebhookServiceServer(s.server, s.newWebhooks(box, s.plans))
+	subscriptionv1.RegisterAuditServiceServer(s.server, grpcapi.NewAudit(s.store))
+	subscriptionv1.RegisterKeysetServiceServer(s.server, grpcapi.NewKeyset(s.store))
+	operationv1.RegisterOperationServiceServer(s.server, grpcapi.NewOperations(s.store))
+	configv1.RegisterConfigServiceServer(s.server, grpcapi.NewConfig(s.feed, s.store, cfg.Mail.Enabled()))
+	if s.beside, err = newBackground(s, box); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -112,10 +132,15 @@ func (s *Service) Run(ctx context.Context) error {
 		defer stopServing()
 		watched <- s.feed.Run(watching)
 	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.beside.run(serving) })
+	beside.Go(func() { s.keys.Run(watching) }) // the last calls are noted, too
 	// The streams of watchers never end by themselves, and the server waits for all streams.
 	defer context.AfterFunc(serving, s.feed.Close)()
 	err := rpc.Serve(serving, s.server, s.deps.Listener)
+	stopServing()
 	stopWatching()
+	beside.Wait()
 	return errors.Join(err, <-watched)
 }
 
@@ -147,6 +172,9 @@ func (s *Service) prepare(ctx context.Context) error {
 	if err := s.store.InstallTriggers(ctx, triggers); err != nil {
 		return fmt.Errorf("install the built-in triggers: %w", err)
 	}
+	if err := s.store.InstallPlans(ctx, s.plans); err != nil {
+		return fmt.Errorf("install the plans: %w", err)
+	}
 	var key *core.APIKey
 	if id, sum, ok := rpc.ParseKey(s.cfg.OperatorKey.Reveal()); ok {
 		bootstrap := core.NewBootstrapKey(id, sum, s.deps.Now())
@@ -169,21 +197,8 @@ func builtInTriggers() ([]core.Trigger, error) {
 	for i, e := range entries {
 		triggers[i] = core.Trigger{
 			ID: e.ID, DisplayName: e.DisplayName, Description: e.Description, Group: e.Group,
-			Schema: string(e.Schema), Sample: string(e.Sample),
+			Schema: string(e.Schema), Sample: string(e.Sample), Operational: e.Operational,
 		}
 	}
 	return triggers, nil
-}
-
-// secrets makes signing secrets and encrypts them with the keyset of the installation.
-type secrets struct {
-	box *seal.Box
-}
-
-// New implements core.Secrets.
-func (s secrets) New() (string, error) { return webhook.NewSecret() }
-
-// Seal implements core.Secrets. What is encrypted is the whole text, whsec_…, as it is shown.
-func (s secrets) Seal(plaintext, webhookID string) ([]byte, error) {
-	return s.box.Seal([]byte(plaintext), webhookID)
 }

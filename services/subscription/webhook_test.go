@@ -26,7 +26,12 @@ type tenant struct {
 
 func setupTenant(t *testing.T) *tenant {
 	t.Helper()
-	i := setup(t)
+	return tenantOf(t, setup(t))
+}
+
+// tenantOf makes the organization in an instance.
+func tenantOf(t *testing.T, i *instance) *tenant {
+	t.Helper()
 	operator := i.operator(t)
 	operator.organization(t, "acme", false)
 	return &tenant{
@@ -56,7 +61,16 @@ func TestWebhookIsCreatedWithDefaults(t *testing.T) {
 	require.Equal(t, []string{"meeting.canceled", "meeting.booked"}, created.GetTriggers())
 	require.Equal(t, subscriptionv1.Webhook_STATUS_ACTIVE, created.GetStatus())
 	require.Equal(t, 15*time.Second, created.GetTimeout().AsDuration())
-	require.Nil(t, created.GetRetryPolicy(), "the default schedule is no exponential backoff")
+	require.True(t, proto.Equal(&subscriptionv1.RetryPolicy{Preset: subscriptionv1.RetryPolicy_PRESET_STANDARD}, created.GetRetryPolicy()))
+	require.True(t, proto.Equal(&subscriptionv1.FailureThreshold{WithoutSuccess: durationpb.New(5 * 24 * time.Hour)}, created.GetFailureThreshold()))
+	require.Equal(t, "standard", created.GetDialect())
+	require.Equal(t, subscriptionv1.Webhook_SECRET_SOURCE_OWN, created.GetSecretSource())
+	require.EqualValues(t, 8, created.GetMaxConcurrency())
+	require.EqualValues(t, 1, created.GetGeneration())
+	require.Equal(t, created.GetCreateTime().AsTime(), created.GetStatusTime().AsTime())
+	require.Len(t, created.GetSecretVersions(), 1)
+	require.Equal(t, created.GetCreateTime().AsTime(), created.GetSecretVersions()[0].GetCreateTime().AsTime())
+	require.Nil(t, created.GetSecretVersions()[0].GetExpireTime())
 	require.NotEmpty(t, created.GetEtag())
 	require.Equal(t, created.GetCreateTime().AsTime(), created.GetUpdateTime().AsTime())
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(created.GetSecret(), "whsec_"))
@@ -81,7 +95,7 @@ func TestWebhookIsCreatedWithEverythingGiven(t *testing.T) {
 	secret := "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("s", 24)))
 	created := i.operator.webhook(t, "lab", &subscriptionv1.Webhook{
 		Name: "ignored", Etag: "ignored",
-		DisplayName: "all", TargetUrl: "http://localhost:8080/", Triggers: []string{"meeting.booked"}, Secret: secret,
+		DisplayName: "all", TargetUrl: "http://example.com:8080/", Triggers: []string{"meeting.booked"}, Secret: secret,
 		Status: subscriptionv1.Webhook_STATUS_PAUSED, Timeout: durationpb.New(1500 * time.Millisecond),
 		RetryPolicy: &subscriptionv1.RetryPolicy{MaxRetries: 3, FirstDelay: durationpb.New(100*time.Millisecond + 7), Jitter: 0.25},
 	})
@@ -123,6 +137,9 @@ func TestWebhookRefusesWhatIsInvalid(t *testing.T) {
 		{"relative", func(w *subscriptionv1.Webhook) { w.TargetUrl = "/hook" }, "webhook.target_url", "absolute", false},
 		{"NUL in URL", func(w *subscriptionv1.Webhook) { w.TargetUrl = "https://example.com/\x00" }, "webhook.target_url", "control", false},
 		{"long URL", func(w *subscriptionv1.Webhook) { w.TargetUrl = "https://example.com/" + strings.Repeat("a", 2048) }, "webhook.target_url", "2048", false},
+		{"internal name", func(w *subscriptionv1.Webhook) { w.TargetUrl = "https://metadata.google.internal/" }, "webhook.target_url", "internal", false},
+		{"internal address", func(w *subscriptionv1.Webhook) { w.TargetUrl = "https://10.1.2.3/" }, "webhook.target_url", "internal", false},
+		{"loopback", func(w *subscriptionv1.Webhook) { w.TargetUrl = "https://[::1]:8443/" }, "webhook.target_url", "internal", false},
 		{"no triggers", func(w *subscriptionv1.Webhook) { w.Triggers = nil }, "webhook.triggers", "100", true},
 		{"many triggers", func(w *subscriptionv1.Webhook) { w.Triggers = many }, "webhook.triggers", "100", false},
 		{"same trigger", func(w *subscriptionv1.Webhook) { w.Triggers = []string{"meeting.booked", "meeting.booked"} }, "webhook.triggers", "", false},
@@ -130,7 +147,7 @@ func TestWebhookRefusesWhatIsInvalid(t *testing.T) {
 		{"unknown trigger", func(w *subscriptionv1.Webhook) { w.Triggers = []string{"meeting.booked", "custom.mine"} }, "webhook.triggers[1]", "custom.mine", false},
 		{"short secret", func(w *subscriptionv1.Webhook) { w.Secret = "whsec_c2hvcnQ=" }, "webhook.secret", "24 to 64", false},
 		{"no secret", func(w *subscriptionv1.Webhook) { w.Secret = "hunter2-hunter2-hunter2" }, "webhook.secret", "whsec_", false},
-		{"long secret", func(w *subscriptionv1.Webhook) { w.Secret = "whsec_" + strings.Repeat("A", 128) }, "webhook.secret", "128", false},
+		{"long secret", func(w *subscriptionv1.Webhook) { w.Secret = "whsec_" + strings.Repeat("A", 128) }, "webhook.secret", "24 to 64", false},
 		{"status", func(w *subscriptionv1.Webhook) { w.Status = 7 }, "webhook.status", "", false},
 		{"short timeout", func(w *subscriptionv1.Webhook) { w.Timeout = durationpb.New(time.Second - 1) }, "webhook.timeout", "1s", false},
 		{"long timeout", func(w *subscriptionv1.Webhook) { w.Timeout = durationpb.New(30*time.Second + 1) }, "webhook.timeout", "30s", false},
@@ -139,6 +156,69 @@ func TestWebhookRefusesWhatIsInvalid(t *testing.T) {
 		{"delays", func(w *subscriptionv1.Webhook) {
 			w.RetryPolicy = &subscriptionv1.RetryPolicy{FirstDelay: durationpb.New(time.Hour), MaxDelay: durationpb.New(time.Minute)}
 		}, "webhook.retry_policy.max_delay", "first_delay", false},
+		{"preset and backoff", func(w *subscriptionv1.Webhook) {
+			w.RetryPolicy = &subscriptionv1.RetryPolicy{Preset: subscriptionv1.RetryPolicy_PRESET_NONE, MaxRetries: 1}
+		}, "webhook.retry_policy.preset", "give_up_age", false},
+		{"preset", func(w *subscriptionv1.Webhook) { w.RetryPolicy = &subscriptionv1.RetryPolicy{Preset: 9} }, "webhook.retry_policy.preset", "", false},
+		{"give-up age", func(w *subscriptionv1.Webhook) {
+			w.RetryPolicy = &subscriptionv1.RetryPolicy{GiveUpAge: durationpb.New(time.Minute - 1)}
+		}, "webhook.retry_policy.give_up_age", "", false},
+		{"description", func(w *subscriptionv1.Webhook) { w.Description = strings.Repeat("é", 2001) }, "webhook.description", "2000", false},
+		{"NUL in description", func(w *subscriptionv1.Webhook) { w.Description = "a\x00" }, "webhook.description", "control", false},
+		{"everything", func(w *subscriptionv1.Webhook) { w.Triggers = []string{"*"} }, "webhook.triggers[0]", "", false},
+		{"unknown group", func(w *subscriptionv1.Webhook) { w.Triggers = []string{"lesson.*"} }, "webhook.triggers[0]", "covers no trigger", false},
+		{"event type", func(w *subscriptionv1.Webhook) { w.EventTypes = []string{"intro", "a b"} }, "webhook.event_types[1]", "slug", false},
+		{"many event types", func(w *subscriptionv1.Webhook) { w.EventTypes = make([]string, 101) }, "webhook.event_types", "100", false},
+		{"team", func(w *subscriptionv1.Webhook) { w.Teams = []string{"sales"} }, "webhook.teams[0]", "organizations/{organization}/teams/{team}", false},
+		{"unknown team", func(w *subscriptionv1.Webhook) { w.Teams = []string{"organizations/acme/teams/nobody"} }, "webhook.teams[0]", "not a team", false},
+		{"team of others", func(w *subscriptionv1.Webhook) { w.Teams = []string{"organizations/other/teams/sales"} }, "webhook.teams[0]", "organizations/acme", false},
+		{"filter", func(w *subscriptionv1.Webhook) { w.Filter = "event.data.duration >" }, "webhook.filter", "line 1", false},
+		{"filter that is no condition", func(w *subscriptionv1.Webhook) { w.Filter = "1 + 1" }, "webhook.filter", "", false},
+		{"long filter", func(w *subscriptionv1.Webhook) { w.Filter = strings.Repeat("true || ", 200) + "true" }, "webhook.filter", "1024", false},
+		{"NUL in filter", func(w *subscriptionv1.Webhook) { w.Filter = "event.id == 'a\x00'" }, "webhook.filter", "control", false},
+		{"nested macros", func(w *subscriptionv1.Webhook) { w.Filter = "[1].map(a, [a].map(b, b)) == []" }, "webhook.filter", "", false},
+		{"dialect", func(w *subscriptionv1.Webhook) { w.Dialect = "telex" }, "webhook.dialect", "standard, cloudevents", false},
+		{"encoding", func(w *subscriptionv1.Webhook) {
+			w.DialectOptions = &subscriptionv1.DialectOptions{SignatureEncoding: "hex"}
+		}, "webhook.dialect_options.signature_encoding", "standard", false},
+		{"client id", func(w *subscriptionv1.Webhook) {
+			w.DialectOptions = &subscriptionv1.DialectOptions{ClientId: 1}
+		}, "webhook.dialect_options.client_id", "standard", false},
+		{"unsigned", func(w *subscriptionv1.Webhook) { w.SecretSource = subscriptionv1.Webhook_SECRET_SOURCE_NONE }, "webhook.secret_source", "needs a secret", false},
+		{"secret of nobody", func(w *subscriptionv1.Webhook) {
+			w.Dialect, w.SecretSource, w.Secret = "ace", subscriptionv1.Webhook_SECRET_SOURCE_NONE, "hunter2-hunter2"
+		}, "webhook.secret", "SECRET_SOURCE_OWN", false},
+		{"header name", func(w *subscriptionv1.Webhook) { w.Headers = []*subscriptionv1.Header{{Name: "a b", Value: "hunter2"}} }, "webhook.headers[0].name", "", false},
+		{"reserved header", func(w *subscriptionv1.Webhook) {
+			w.Headers = []*subscriptionv1.Header{{Name: "Webhook-Id", Value: "hunter2"}}
+		}, "webhook.headers[0].name", "cannot be set", false},
+		{"hop-by-hop header", func(w *subscriptionv1.Webhook) {
+			w.Headers = []*subscriptionv1.Header{{Name: "Connection", Value: "hunter2"}}
+		}, "webhook.headers[0].name", "cannot be set", false},
+		{"header value", func(w *subscriptionv1.Webhook) {
+			w.Headers = []*subscriptionv1.Header{{Name: "X-A", Value: "hunter2\r\nX-B: 1"}}
+		}, "webhook.headers[0].value", "ASCII", false},
+		{"header without value", func(w *subscriptionv1.Webhook) { w.Headers = []*subscriptionv1.Header{{Name: "X-A"}} }, "webhook.headers[0].value", "required", false},
+		{"large headers", func(w *subscriptionv1.Webhook) {
+			w.Headers = []*subscriptionv1.Header{{Name: "X-A", Value: strings.Repeat("a", 2048)}, {Name: "X-B", Value: strings.Repeat("b", 2048)}}
+		}, "webhook.headers", "4096", false},
+		{"many headers", func(w *subscriptionv1.Webhook) { w.Headers = make([]*subscriptionv1.Header, 21) }, "webhook.headers", "20", false},
+		{"threshold", func(w *subscriptionv1.Webhook) {
+			w.FailureThreshold = &subscriptionv1.FailureThreshold{ConsecutiveFailures: 10_001}
+		}, "webhook.failure_threshold.consecutive_failures", "10000", false},
+		{"threshold and off", func(w *subscriptionv1.Webhook) {
+			w.FailureThreshold = &subscriptionv1.FailureThreshold{ConsecutiveFailures: 1, Off: true}
+		}, "webhook.failure_threshold.off", "together", false},
+		{"short time without success", func(w *subscriptionv1.Webhook) {
+			w.FailureThreshold = &subscriptionv1.FailureThreshold{WithoutSuccess: durationpb.New(time.Minute - 1)}
+		}, "webhook.failure_threshold.without_success", "", false},
+		{"concurrency", func(w *subscriptionv1.Webhook) { w.MaxConcurrency = 1001 }, "webhook.max_concurrency", "1000", false},
+		{"rate limit", func(w *subscriptionv1.Webhook) { w.RateLimit = 0.009 }, "webhook.rate_limit", "0.01", false},
+		{"e-mail", func(w *subscriptionv1.Webhook) { w.AlertEmails = []string{"ops@example.com", "Ops <ops@example.com>"} }, "webhook.alert_emails[1]", "e-mail", false},
+		{"many e-mails", func(w *subscriptionv1.Webhook) { w.AlertEmails = make([]string, 11) }, "webhook.alert_emails", "10", false},
+		{"metadata key", func(w *subscriptionv1.Webhook) { w.Metadata = map[string]string{"a b": "c"} }, "webhook.metadata", "keys", false},
+		{"metadata value", func(w *subscriptionv1.Webhook) { w.Metadata = map[string]string{"a": strings.Repeat("é", 501)} }, "webhook.metadata.a", "500", false},
+		{"disabled by people", func(w *subscriptionv1.Webhook) { w.Status = subscriptionv1.Webhook_STATUS_DISABLED }, "webhook.status", "only Meetwire", false},
 	} {
 		w := booking()
 		test.break_(w)

@@ -26,6 +26,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
+	"github.com/meetwire/meetwire/pkg/secret"
 )
 
 // patience is how long a test waits for something that takes far less.
@@ -33,6 +34,12 @@ const patience = 60 * time.Second
 
 // ackWait is short, so that what a killed process had in hand comes again soon.
 const ackWait = 3 * time.Second
+
+// tick is how often something is looked at that is waited for.
+const tick = 20 * time.Millisecond
+
+// serviceToken is what the services know each other by.
+const serviceToken = "service-token-of-the-end-to-end-tests-01"
 
 func TestMain(m *testing.M) {
 	code := pgtest.Run(m)
@@ -76,6 +83,11 @@ type installation struct {
 	rest    string
 	natsURL string
 	key     string // an operator's
+
+	// When the services are processes of their own:
+	grpc     map[string]string // addresses
+	database secret.String     // URL
+	mails    *mailbox
 
 	nats      *nats.Conn
 	js        jetstream.JetStream
@@ -137,9 +149,10 @@ func processesOf(t *testing.T) *installation {
 	require.NoError(t, err)
 	_, key, _, err := rpc.NewKey()
 	require.NoError(t, err)
+	mails := newMailbox(t)
 	subscription, ingest, delivery, gateway := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	env := []string{
-		"MEETWIRE_SERVICE_TOKEN=" + strings.Repeat("e2e-", 10),
+		"MEETWIRE_SERVICE_TOKEN=" + serviceToken,
 		"MEETWIRE_KEYSET=" + keyset.Reveal(),
 		"MEETWIRE_OPERATOR_KEY=" + key.Reveal(),
 		"MEETWIRE_DATABASE_URL=" + database.Reveal(),
@@ -150,12 +163,16 @@ func processesOf(t *testing.T) *installation {
 		"MEETWIRE_HTTP_ADDR=" + gateway,
 		"MEETWIRE_ALLOWED_TARGETS=127.0.0.0/8",
 		"MEETWIRE_ACK_WAIT=" + ackWait.String(),
-		"MEETWIRE_LOG_LEVEL=warn",
+		"MEETWIRE_LOG_LEVEL=info",
+		"MEETWIRE_SMTP_HOST=127.0.0.1", "MEETWIRE_SMTP_TLS=none", "MEETWIRE_SMTP_FROM=meetwire@example.com",
+		"MEETWIRE_SMTP_PORT=" + mails.port,
 	}
-	i := &installation{rest: "http://" + gateway, natsURL: server.URL(), key: key.Reveal(), processes: map[string]*process{}}
-	for name, address := range map[string]string{
-		"subscription": subscription, "ingest": ingest, "delivery": delivery, "gateway": gateway,
-	} {
+	i := &installation{
+		rest: "http://" + gateway, natsURL: server.URL(), key: key.Reveal(), processes: map[string]*process{},
+		grpc:     map[string]string{"subscription": subscription, "ingest": ingest, "delivery": delivery, "gateway": gateway},
+		database: database, mails: mails,
+	}
+	for name, address := range i.grpc {
 		p := &process{path: binary(t, name), env: append([]string{"MEETWIRE_GRPC_ADDR=" + address}, env...)}
 		i.processes[name] = p
 		p.start(t)

@@ -66,7 +66,10 @@ func (o *tenant) do(t *testing.T, method, path, body string, into any) {
 }
 
 // hook is a webhook as REST shows it.
-type hook struct{ Name, Secret, Etag, TargetURL string }
+type hook struct {
+	Name, Secret, Etag, TargetURL, Dialect, Status, StatusReason string
+	Generation                                                   string // JSON has 64-bit integers as text
+}
 
 func (h *hook) id() string { return h.Name[strings.LastIndex(h.Name, "/")+1:] }
 

@@ -20,7 +20,7 @@ type resumingQueue struct {
 func (q *resumingQueue) Schedule(ctx context.Context, task *core.Task, at time.Time, parked bool, replaces string) error {
 	q.webhooks.change(func(all map[string]*core.Webhook) {
 		resumed := *all[hook]
-		resumed.Paused = false
+		resumed.Status = core.StatusActive
 		all[hook] = &resumed
 	})
 	return q.queue.Schedule(ctx, task, at, parked, replaces)
@@ -30,10 +30,10 @@ func TestEngineWakesWhatItParkedTooLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.webhooks.all[hook].Paused = true
+		b.webhooks.all[hook].Status = core.StatusPaused
 		b.engine.Queue = &resumingQueue{queue: b.queue, webhooks: b.webhooks}
 		steps := b.handle(t.Context(), task(), b.first())
-		require.Equal(t, []string{"schedule", "resumed acme " + hook, "done"}, steps)
+		require.Equal(t, []string{"schedule", "tend acme " + hook, "done"}, steps)
 	})
 }
 
@@ -66,7 +66,7 @@ func TestEngineDropsNothingForAWebhookThatArrivesAtThatMoment(t *testing.T) {
 		b := setup(t)
 		b.engine.Webhooks = &changing{webhooks: b.webhooks, change: func() {
 			b.webhooks.change(func(all map[string]*core.Webhook) {
-				all[otherHook] = &core.Webhook{ID: otherHook, TargetURL: "https://two.example/"}
+				all[otherHook] = &core.Webhook{ID: otherHook, TargetURL: "https://two.example/", Form: b.renderer}
 			})
 		}}
 		early := task()

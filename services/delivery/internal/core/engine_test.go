@@ -140,7 +140,7 @@ func TestEngineParksWhatIsForAPausedWebhook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.webhooks.all[hook].Paused = true
+		b.webhooks.all[hook].Status = core.StatusPaused
 		steps := b.handle(t.Context(), task(), b.first())
 		require.Equal(t, []string{"schedule", "done"}, steps, "it is no attempt, and nothing has become of it")
 		timer := b.queue.timers[0]

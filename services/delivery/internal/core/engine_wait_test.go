@@ -28,7 +28,7 @@ func TestEngineWaitsForTheConfiguration(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, b.take(), "that was an older change")
 		b.webhooks.change(func(all map[string]*core.Webhook) {
-			all[otherHook] = &core.Webhook{ID: otherHook, TargetURL: "https://two.example/"}
+			all[otherHook] = &core.Webhook{ID: otherHook, TargetURL: "https://two.example/", Form: b.renderer}
 		})
 		synctest.Wait()
 		require.Equal(t, []string{"send https://two.example/", "record 2 ", "recorded", "done"}, b.take())
@@ -134,7 +134,7 @@ func TestEngineSendsWithTheConfigurationOfTheMoment(t *testing.T) {
 		"the webhook was paused": {
 			change: func(all map[string]*core.Webhook) {
 				paused := *all[hook]
-				paused.Paused = true
+				paused.Status = core.StatusPaused
 				all[hook] = &paused
 			},
 			want: []string{"schedule", "done"},

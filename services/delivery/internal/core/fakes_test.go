@@ -42,6 +42,13 @@ type webhooks struct {
 	all      map[string]*core.Webhook
 	revision int64
 	changed  chan struct{} // closed by the next change
+	deleted  bool          // every organization is
+}
+
+func (w *webhooks) HasOrganization(string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.deleted
 }
 
 func newWebhooks() *webhooks {
@@ -165,12 +172,12 @@ func (e *events) Event(_ context.Context, sequence uint64) ([]byte, error) {
 // renderer puts the event into the body as it is.
 type renderer struct{ err error }
 
-func (r *renderer) Render(task *core.Task, webhook *core.Webhook, at time.Time) (core.Request, error) {
+func (r *renderer) Render(task *core.Task, at time.Time) (core.Request, error) {
 	if r.err != nil {
 		return core.Request{}, r.err
 	}
 	return core.Request{
-		URL: webhook.TargetURL, Body: task.Event, Timeout: webhook.Timeout,
+		Body:    task.Event,
 		Headers: []core.Header{{Name: "webhook-timestamp", Value: at.Format(time.RFC3339)}},
 	}, nil
 }
@@ -231,18 +238,18 @@ func setup(t *testing.T) *bench {
 	}
 	b.answer(204, "")
 	b.webhooks.all[hook] = &core.Webhook{
-		ID: hook, Organization: "acme", TargetURL: "https://one.example/", Timeout: time.Second,
+		ID: hook, Organization: "acme", TargetURL: "https://one.example/", Timeout: time.Second, Generation: 1, Form: b.renderer,
 		Policy: core.Policy{MaxRetries: 3, FirstDelay: time.Minute, Factor: 2, MaxDelay: time.Hour},
 	}
 	ids := 0
 	b.engine = &core.Engine{
-		Webhooks: b.webhooks, Queue: b.queue, Events: b.events, Renderer: b.renderer, Sender: b.sender, Slots: b.slots,
+		Webhooks: b.webhooks, Queue: b.queue, Events: b.events, Sender: b.sender, Slots: b.slots,
 		Logger: slog.New(slog.DiscardHandler), Now: c.now,
 		NewID: func() string {
 			ids++
 			return fmt.Sprintf("id-%d", ids)
 		},
-		Resumed: func(organization, webhook string) { b.add("resumed %s %s", organization, webhook) },
+		Tend:    func(organization, webhook string) { b.add("tend %s %s", organization, webhook) },
 		Observe: func(_ *core.Task, attempt *core.Attempt) { b.observed = append(b.observed, *attempt) },
 	}
 	return b
@@ -270,6 +277,14 @@ func task() *core.Task {
 }
 
 // first is the ticket of a message that is given out for the first time.
+// hang takes the only slot, until the channel is closed, and lets so much time go by that nobody waits for it.
+func (b *bench) hang() chan struct{} {
+	release := make(chan struct{})
+	b.slots.Take(hook, core.Limits{}, func() { <-release }, nil)
+	b.clock.advance(10 * time.Second)
+	return release
+}
+
 func (b *bench) first() *ticket { return b.redelivered(1) }
 
 // redelivered is the ticket of a message that is given out for the n-th time.

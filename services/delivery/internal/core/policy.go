@@ -14,18 +14,13 @@ type Policy struct {
 	Factor     float64
 	MaxDelay   time.Duration
 	Jitter     float64 // part of the delay by which it varies, in both directions
+	// GiveUpAge ends the retries of a delivery whose event is older; 0: never.
+	GiveUpAge time.Duration
 }
 
-// StandardPolicy returns the default: what the Standard Webhooks specification suggests, varied by 20 % so that
-// deliveries that failed together do not return together.
-func StandardPolicy() Policy {
-	return Policy{
-		Delays: []time.Duration{
-			5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour,
-			10 * time.Hour, 14 * time.Hour, 20 * time.Hour, 24 * time.Hour,
-		},
-		Jitter: 0.2,
-	}
+// TooOld reports whether at a time an event, stored when it was accepted, is older than the policy retries.
+func (p Policy) TooOld(accepted, at time.Time) bool {
+	return p.GiveUpAge > 0 && at.Sub(accepted) > p.GiveUpAge
 }
 
 // Next returns how long to wait after a failed attempt, or false when that was the last one. Attempts is how

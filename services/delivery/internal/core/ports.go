@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-// Signer signs a request with the secrets of one webhook.
-type Signer interface {
-	// Sign returns the value of the header webhook-signature.
-	Sign(id string, at time.Time, body []byte) string
+// Form makes the requests of one webhook: its dialect, with its secrets and headers.
+type Form interface {
+	// Render returns the headers and the body of an attempt that is made at this time. An error means that this event
+	// cannot be sent to this webhook.
+	Render(task *Task, at time.Time) (Request, error)
 }
 
 // Ticket is the message behind a task. Exactly one of its methods but ID and Redelivered is called, once.
@@ -34,6 +35,8 @@ type Webhooks interface {
 	WaitFor(ctx context.Context, revision int64) error
 	// Revision is the one in force.
 	Revision() int64
+	// HasOrganization reports whether an organization exists.
+	HasOrganization(id string) bool
 }
 
 // Queue is where deliveries wait and end. Its methods try until they succeed or the context ends, and return
@@ -53,12 +56,6 @@ type Queue interface {
 type Events interface {
 	// Event returns an event as published. fault.NotFound: it has expired or was erased.
 	Event(ctx context.Context, sequence uint64) ([]byte, error)
-}
-
-// Renderer makes the request of an attempt.
-type Renderer interface {
-	// Render returns what to send. An error means that this event cannot be sent to this webhook.
-	Render(task *Task, webhook *Webhook, at time.Time) (Request, error)
 }
 
 // Sender makes requests.

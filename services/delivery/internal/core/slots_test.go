@@ -44,7 +44,11 @@ func newAttempts(t *testing.T) *attempts {
 
 // take takes a slot for the task with this number.
 func (a *attempts) take(slots *core.Slots, webhook string, number int) {
-	slots.Take(webhook,
+	a.takeWith(slots, webhook, core.Limits{}, number)
+}
+
+func (a *attempts) takeWith(slots *core.Slots, webhook string, limits core.Limits, number int) {
+	slots.Take(webhook, limits,
 		func() {
 			a.mu.Lock()
 			a.started = append(a.started, number)
@@ -73,7 +77,7 @@ func TestSlotsAreNeverMoreThanTheLimit(t *testing.T) {
 	for range 10 {
 		takers.Go(func() {
 			for range tasks / 10 {
-				slots.Take("w", func() {
+				slots.Take("w", core.Limits{}, func() {
 					now := active.Add(1)
 					for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
 					}

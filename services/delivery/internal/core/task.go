@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Task is a delivery that may be tried now.
 type Task struct {
@@ -26,15 +29,35 @@ type Task struct {
 // Run returns how many attempts of the current run have been made: a replay begins a new one.
 func (t *Task) Run() int { return t.Attempts - t.AttemptBase }
 
+// Status says whether events are sent to a webhook.
+type Status uint8
+
+// The statuses of a webhook.
+const (
+	StatusActive   Status = iota
+	StatusPaused          // what is for it waits until it is resumed
+	StatusDisabled        // what is for it becomes a dead letter
+)
+
 // Webhook is what a delivery needs to know of the endpoint it goes to.
 type Webhook struct {
 	ID           string
 	Organization string
 	TargetURL    string
-	Paused       bool
+	Status       Status
+	Generation   int64 // counts how often it was enabled: 1 for a new one
+	AllowHTTP    bool  // whether it may be called without TLS
 	Policy       Policy
 	Timeout      time.Duration
-	Signer       Signer // nil when no secret could be opened: then nothing can be sent
+	Limits       Limits
+	Threshold    Threshold
+	Form         Form
+}
+
+// Insecure reports whether it would be called without TLS though that is not allowed.
+func (w *Webhook) Insecure() bool {
+	const scheme = "http:"
+	return !w.AllowHTTP && len(w.TargetURL) >= len(scheme) && strings.EqualFold(w.TargetURL[:len(scheme)], scheme)
 }
 
 // State is what has become of a delivery.
@@ -51,6 +74,8 @@ const (
 // Reasons for giving a delivery up.
 const (
 	ReasonAttemptsExhausted = "attempts_exhausted" // every retry failed
+	ReasonGaveUpAge         = "gave_up_age"        // its event is older than the policy's give-up age
+	ReasonWebhookDisabled   = "webhook_disabled"   // the webhook was disabled when its turn came, or while it waited
 	ReasonUndeliverable     = "undeliverable"      // it cannot be rendered
 	ReasonPoison            = "poison"             // taken up too often without a result
 	ReasonWebhookDeleted    = "webhook_deleted"    // only of dropped deliveries
@@ -58,8 +83,9 @@ const (
 
 // Header is one HTTP header field.
 type Header struct {
-	Name  string
-	Value string
+	Name   string
+	Value  string
+	Secret bool // its value is sent, and seen by nobody else
 }
 
 // Request is one HTTP POST.
@@ -80,6 +106,7 @@ const (
 	ErrorAddress  = "address"  // the address is not allowed
 	ErrorReset    = "reset"    // closed before there was an answer
 	ErrorProtocol = "protocol" // the answer is not HTTP
+	ErrorInsecure = "insecure" // the URL begins with http:, which is not allowed
 	ErrorRender   = "render"   // the request could not be made
 )
 
@@ -94,6 +121,7 @@ type Attempt struct {
 	ResponseHeaders   []Header
 	ResponseBody      []byte
 	ResponseTruncated bool
+	RetryAfter        string // the answer's header Retry-After
 	ErrorClass        string // empty: success
 	ErrorMessage      string
 }
@@ -111,4 +139,5 @@ type Record struct {
 	Reason        string
 	NextAttemptAt time.Time // zero: there is none
 	Attempt       *Attempt  // nil: the change is none
+	Generation    int64     // the webhook's; 0 when it was not known
 }

@@ -26,7 +26,9 @@ type Store interface {
 // Deliveries implements DeliveryService.
 type Deliveries struct {
 	deliveryv1.UnimplementedDeliveryServiceServer
-	Store Store
+	Store    Store
+	Health   HealthStore
+	Webhooks Webhooks
 }
 
 // GetDelivery implements DeliveryService.

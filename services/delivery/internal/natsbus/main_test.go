@@ -54,7 +54,12 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func setup(t *testing.T) *environment {
 	t.Helper()
-	ctx := newContext(t)
+	return setupWith(t)
+}
+
+func setupWith(t testing.TB) *environment {
+	t.Helper()
+	ctx := t.Context()
 	e := &environment{server: natstest.Start(t), config: bus.DefaultConfig(), deleted: make(map[string]bool)}
 	conn, _ := e.server.Connect(t)
 	var err error

@@ -31,6 +31,7 @@ type Queue struct {
 	js           jetstream.JetStream
 	events       *eventReader
 	retries      jetstream.Stream
+	timers       *batchReader // of RETRIES
 	eventsMaxAge time.Duration
 	logger       *slog.Logger
 	now          func() time.Time
@@ -46,7 +47,10 @@ func NewQueue(ctx context.Context, js jetstream.JetStream, config bus.Config, lo
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
 	}
-	return &Queue{js: js, events: events, retries: retries, eventsMaxAge: config.EventsMaxAge, logger: logger, now: now}, nil
+	return &Queue{
+		js: js, events: events, retries: retries, timers: &batchReader{js: js, stream: bus.StreamRetries},
+		eventsMaxAge: config.EventsMaxAge, logger: logger, now: now,
+	}, nil
 }
 
 // Event implements core.Events.
@@ -152,6 +156,18 @@ func (q *Queue) persist(ctx context.Context, what string, request func(context.C
 		}
 		return err
 	})
+}
+
+// HasTimers reports whether anything waits for any webhook of an organization.
+func (q *Queue) HasTimers(ctx context.Context, organization string) (bool, error) {
+	_, err := q.retries.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(bus.RetryTimersFilter(organization, bus.AnyToken)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for timers: %w", err)
+	}
+	return true, nil
 }
 
 // Wake makes what waits for a resumed webhook due now.

@@ -18,7 +18,7 @@ func TestScheduledDeliveryWaitsAndIsDue(t *testing.T) {
 	e := setup(t)
 	task := task()
 	task.Attempts, task.AttemptBase = 3, 1
-	at := time.Now().Add(500 * time.Millisecond)
+	at := time.Now().Add(2 * time.Second) // it is looked at before
 	require.NoError(t, e.queue.Schedule(newContext(t), task, at, false, "DELIVERIES:1"))
 	require.Empty(t, e.timer(t, task).Data, "a timer carries no body that EVENTS has")
 

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/meetwire/meetwire/pkg/secret"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
@@ -29,6 +30,8 @@ func EncodeRecord(record *core.Record) *deliveryv1.Record {
 		State:           deliveryv1.Delivery_State(record.State),
 		Reason:          record.Reason,
 		NextAttemptTime: timestamp(record.NextAttemptAt),
+
+		WebhookGeneration: record.Generation,
 	}
 	if attempt := record.Attempt; attempt != nil {
 		message.Attempt = &deliveryv1.Attempt{
@@ -57,7 +60,11 @@ const replacement = "\uFFFD"
 func headers(all []core.Header) []*deliveryv1.Header {
 	out := make([]*deliveryv1.Header, len(all))
 	for i, header := range all {
-		out[i] = &deliveryv1.Header{Name: header.Name, Value: strings.ToValidUTF8(header.Value, replacement)}
+		value := strings.ToValidUTF8(header.Value, replacement)
+		if header.Secret {
+			value = secret.New(value).String()
+		}
+		out[i] = &deliveryv1.Header{Name: header.Name, Value: value}
 	}
 	return out
 }

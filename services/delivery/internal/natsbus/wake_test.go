@@ -81,3 +81,19 @@ func TestParkedDeliveryIsDueWithoutBeingWoken(t *testing.T) {
 	require.NoError(t, due.DoubleAck(ctx))
 	require.Equal(t, "true", e.timer(t, task).Header.Get(bus.HeaderParked))
 }
+
+func TestHasTimersLooksAtOneOrganization(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx := newContext(t)
+	require.NoError(t, e.queue.Schedule(ctx, task(), time.Now().Add(time.Hour), true, "DELIVERIES:1"))
+	for organization, want := range map[string]bool{"acme": true, "acme-2": false, "ac": false} {
+		got, err := e.queue.HasTimers(ctx, organization)
+		require.NoError(t, err)
+		require.Equal(t, want, got, organization)
+	}
+	require.NoError(t, e.queue.CancelTimers(ctx, "acme", hook))
+	got, err := e.queue.HasTimers(ctx, "acme")
+	require.NoError(t, err)
+	require.False(t, got)
+}

@@ -31,8 +31,9 @@ func (p *endpoint) Webhook(id string) (*core.Webhook, bool) {
 
 func (p *endpoint) WaitFor(context.Context, int64) error { return nil }
 func (p *endpoint) Revision() int64                      { return 3 }
+func (p *endpoint) HasOrganization(string) bool          { return true }
 
-func (p *endpoint) Render(task *core.Task, _ *core.Webhook, _ time.Time) (core.Request, error) {
+func (p *endpoint) Render(task *core.Task, _ time.Time) (core.Request, error) {
 	return core.Request{Body: task.Event}, nil
 }
 
@@ -54,8 +55,12 @@ func (p *endpoint) change(class string, retries int, delay time.Duration, paused
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.class = class
+	status := core.StatusActive
+	if paused {
+		status = core.StatusPaused
+	}
 	p.webhook = core.Webhook{
-		ID: hook, Organization: "acme", Paused: paused,
+		ID: hook, Organization: "acme", Status: status, Form: p,
 		Policy: core.Policy{MaxRetries: retries, FirstDelay: delay, Factor: 1, MaxDelay: delay},
 	}
 }
@@ -63,8 +68,8 @@ func (p *endpoint) change(class string, retries int, delay time.Duration, paused
 // engine returns an engine around an endpoint.
 func (e *environment) engine(p *endpoint, queue core.Queue, slots *core.Slots, now func() time.Time) *core.Engine {
 	return &core.Engine{
-		Webhooks: p, Queue: queue, Events: e.queue, Renderer: p, Sender: p, Slots: slots, Logger: discard(),
-		Now: now, NewID: uuid.NewString, Resumed: func(string, string) {}, Observe: func(*core.Task, *core.Attempt) {},
+		Webhooks: p, Queue: queue, Events: e.queue, Sender: p, Slots: slots, Logger: discard(),
+		Now: now, NewID: uuid.NewString, Tend: func(string, string) {}, Observe: func(*core.Task, *core.Attempt) {},
 	}
 }
 
@@ -135,7 +140,7 @@ func TestWorkerSwallowsNoStepOfADelivery(t *testing.T) {
 	free := make(chan struct{})
 	release := sync.OnceFunc(func() { close(free) })
 	context.AfterFunc(t.Context(), release)
-	slots.Take(hook, func() { <-free }, nil)
+	slots.Take(hook, core.Limits{}, func() { <-free }, nil)
 	mu.Lock()
 	slow -= 20 * time.Second
 	mu.Unlock()

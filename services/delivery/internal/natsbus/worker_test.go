@@ -24,12 +24,13 @@ type receiver struct {
 }
 
 func (r *receiver) Webhook(string) (*core.Webhook, bool) {
-	return &core.Webhook{ID: hook, Policy: core.Policy{MaxRetries: 2, FirstDelay: time.Millisecond, Factor: 1, MaxDelay: time.Second}}, true
+	return &core.Webhook{ID: hook, Form: r, Policy: core.Policy{MaxRetries: 2, FirstDelay: time.Millisecond, Factor: 1, MaxDelay: time.Second}}, true
 }
 func (r *receiver) WaitFor(context.Context, int64) error { return nil }
 func (r *receiver) Revision() int64                      { return 3 }
+func (r *receiver) HasOrganization(string) bool          { return true }
 
-func (r *receiver) Render(task *core.Task, _ *core.Webhook, _ time.Time) (core.Request, error) {
+func (r *receiver) Render(task *core.Task, _ time.Time) (core.Request, error) {
 	return core.Request{Body: task.Event}, nil
 }
 
@@ -55,7 +56,7 @@ func (e *environment) work(t *testing.T, r *receiver) {
 	worker := &Worker{
 		JetStream: e.js, Config: e.config, Logger: discard(),
 		Engine: &core.Engine{
-			Webhooks: r, Queue: e.queue, Events: e.queue, Renderer: r, Sender: r, Slots: slots, Logger: discard(),
+			Webhooks: r, Queue: e.queue, Events: e.queue, Sender: r, Slots: slots, Logger: discard(),
 			Now: time.Now, NewID: uuid.NewString, Observe: func(*core.Task, *core.Attempt) {},
 		},
 	}

@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
 
@@ -50,9 +52,11 @@ func newRecord() *deliveryv1.Record {
 		EventSource:   "/booking",
 		EventId:       "bk_1",
 		EventSequence: 7,
-		AcceptTime:    timestamppb.New(accepted()),
-		AttemptCount:  1,
-		State:         deliveryv1.Delivery_STATE_SUCCEEDED,
+
+		WebhookGeneration: 1,
+		AcceptTime:        timestamppb.New(accepted()),
+		AttemptCount:      1,
+		State:             deliveryv1.Delivery_STATE_SUCCEEDED,
 		Attempt: &deliveryv1.Attempt{
 			Number:          1,
 			StartTime:       timestamppb.New(began),
@@ -64,6 +68,37 @@ func newRecord() *deliveryv1.Record {
 			ResponseHeaders: []*deliveryv1.Header{{Name: "Set-Cookie", Value: "b"}, {Name: "Set-Cookie", Value: "a"}},
 			ResponseBody:    []byte("ok"),
 		},
+	}
+}
+
+// holder is the instance that records in the tests.
+func holder() uuid.UUID { return uuid.MustParse("99999999-9999-4999-8999-999999999999") }
+
+// batch is one that follows a position. Every attempt counts, for a webhook that is disabled at the third failure.
+func batch(position uint64, records []*deliveryv1.Record) pgstore.Batch {
+	return pgstore.Batch{
+		Holder: holder(), Before: position, Position: position + 1, Records: records, Now: accepted(),
+		Threshold: func(*deliveryv1.Record) (core.Threshold, bool) { return core.Threshold{Consecutive: 3}, true },
+		Counted:   func(*deliveryv1.Record) bool { return true },
+	}
+}
+
+// write stores records as the next ones of the stream.
+func write(t *testing.T, store *pgstore.Store, records []*deliveryv1.Record) error {
+	t.Helper()
+	return writeWith(newContext(t), store, records)
+}
+
+func writeWith(ctx context.Context, store *pgstore.Store, records []*deliveryv1.Record) error {
+	for {
+		position, err := store.Lease(ctx, holder(), accepted(), time.Hour)
+		if err != nil {
+			return err
+		}
+		// Several tests may write to one store.
+		if err := store.Write(ctx, batch(position, records), time.Hour); !errors.Is(err, pgstore.ErrLeaseLost) {
+			return err
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func acceptedOn(at time.Time) *deliveryv1.Record {
 func TestMigrateTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
 	store, pool := setup(t)
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{newRecord()}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{newRecord()}))
 	before := partitions(t, pool)
 	require.NoError(t, pgstore.Migrate(newContext(t), pool))
 	require.Equal(t, before, partitions(t, pool))
@@ -70,7 +70,7 @@ func TestWriteMakesThePartitionsThatItNeeds(t *testing.T) {
 		acceptedOn(time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)),
 		acceptedOn(time.Date(2031, 12, 31, 12, 0, 0, 0, time.UTC)),
 	}
-	require.NoError(t, store.Write(newContext(t), records))
+	require.NoError(t, write(t, store, records))
 	require.Equal(t, []string{
 		"attempt_20240229", "attempt_20240301", "attempt_20311231",
 		"delivery_20240229", "delivery_20240301", "delivery_20311231",
@@ -88,7 +88,7 @@ func TestMaintainDropsWhatIsTooOld(t *testing.T) {
 	oldest := acceptedOn(now.AddDate(-1, 0, 0))
 	kept := acceptedOn(now.AddDate(0, 0, -30).Add(-23 * time.Hour)) // on the day that is kept, before the time of day
 	today := acceptedOn(now)
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{old, oldest, kept, today}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{old, oldest, kept, today}))
 
 	dropped, err := store.Maintain(newContext(t), now, now.AddDate(0, 0, -30))
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestMaintainDropsWhatIsTooOld(t *testing.T) {
 		require.Len(t, read(t, store, record).attempts, 1)
 	}
 	// A record of a day that is gone is stored again, until the next time.
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{old}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{old}))
 	require.Len(t, read(t, store, old).attempts, 1)
 }
 
@@ -110,11 +110,11 @@ func TestPartitionDroppedByAnotherProcessIsMadeAgain(t *testing.T) {
 	store, pool := setup(t)
 	other := pgstore.New(pool)
 	first, second := acceptedOn(accepted()), acceptedOn(accepted())
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{first}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{first}))
 	dropped, err := other.Maintain(newContext(t), accepted().AddDate(0, 0, 31), accepted().AddDate(0, 0, 1))
 	require.NoError(t, err)
 	require.Equal(t, 2, dropped)
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{second}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{second}))
 	require.Len(t, read(t, store, second).attempts, 1)
 }
 
@@ -134,7 +134,7 @@ func TestWritersAndMaintenanceAtOnce(t *testing.T) {
 		group.Go(func() {
 			for round := range rounds {
 				old, recent := acceptedOn(now.AddDate(0, 0, -40-round%3)), acceptedOn(now.AddDate(0, 0, round%3))
-				errs <- s.Write(ctx, []*deliveryv1.Record{old, recent})
+				errs <- writeWith(ctx, s, []*deliveryv1.Record{old, recent})
 				keep <- recent
 			}
 		})

@@ -19,7 +19,7 @@ func TestOtherOrganizationsDeliveryIsNotFound(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
 	record := newRecord()
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{record}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{record}))
 	for organization, id := range map[string]uuid.UUID{
 		"globex": uuid.MustParse(record.GetDelivery()),
 		"":       uuid.MustParse(record.GetDelivery()),
@@ -61,7 +61,7 @@ func TestFiltersSelect(t *testing.T) {
 	state := vary(func(r *deliveryv1.Record) { r.State = deliveryv1.Delivery_STATE_DEAD_LETTERED })
 	foreign := vary(func(r *deliveryv1.Record) { r.Organization, r.EventId = "globex", "bk_2" })
 	all := []*deliveryv1.Record{base, webhook, trigger, source, event, state}
-	require.NoError(t, store.Write(newContext(t), append([]*deliveryv1.Record{foreign}, all...)))
+	require.NoError(t, write(t, store, append([]*deliveryv1.Record{foreign}, all...)))
 
 	id := uuid.MustParse(webhook.GetWebhook())
 	dead := int16(deliveryv1.Delivery_STATE_DEAD_LETTERED)
@@ -103,7 +103,7 @@ func TestPagesGoToTheEndWhileOthersAreWritten(t *testing.T) {
 		record.EventSequence = int64(1000 + i/5) // several deliveries of one event
 		records = append(records, record)
 	}
-	require.NoError(t, store.Write(newContext(t), records))
+	require.NoError(t, write(t, store, records))
 	slices.SortFunc(records, func(a, b *deliveryv1.Record) int {
 		if a.GetEventSequence() != b.GetEventSequence() {
 			return int(b.GetEventSequence() - a.GetEventSequence())
@@ -129,7 +129,7 @@ func TestPagesGoToTheEndWhileOthersAreWritten(t *testing.T) {
 		newer := newRecord()
 		newer.EventSequence = int64(2000 + len(got))
 		changed := next(records[0], deliveryv1.Delivery_STATE_DROPPED)
-		require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{newer, changed}))
+		require.NoError(t, write(t, store, []*deliveryv1.Record{newer, changed}))
 	}
 	require.Equal(t, want, got)
 }
@@ -137,7 +137,7 @@ func TestPagesGoToTheEndWhileOthersAreWritten(t *testing.T) {
 func TestPageAfterTheLastIsEmpty(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{newRecord()}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{newRecord()}))
 	_, end, err := store.Deliveries(newContext(t), "acme", pgstore.Filter{}, pgstore.FirstDeliveries(), 1)
 	require.NoError(t, err)
 	page, again, err := store.Deliveries(newContext(t), "acme", pgstore.Filter{}, end, 1)
@@ -158,7 +158,7 @@ func TestAttemptsComeInPagesOldestFirst(t *testing.T) {
 	records[5].Attempt.StartTime = timestamppb.New(records[4].GetAttempt().GetStartTime().AsTime().Add(time.Nanosecond))
 	backwards := slices.Clone(records)
 	slices.Reverse(backwards)
-	require.NoError(t, store.Write(newContext(t), backwards))
+	require.NoError(t, write(t, store, backwards))
 
 	var got []string
 	var after pgstore.AttemptCursor

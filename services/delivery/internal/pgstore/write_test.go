@@ -26,7 +26,7 @@ func TestWrittenRecordIsReadAsItWas(t *testing.T) {
 	record.Attempt.StatusCode = 503
 	record.Attempt.ResponseTruncated = true
 	record.Attempt.ErrorClass, record.Attempt.ErrorMessage = "status", "the receiver answered with status 503"
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{record}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{record}))
 
 	got := read(t, store, record)
 	requireEqual(t, []*deliveryv1.Delivery{wanted(record)}, []*deliveryv1.Delivery{got.delivery})
@@ -36,7 +36,7 @@ func TestWrittenRecordIsReadAsItWas(t *testing.T) {
 func TestWritingNothingIsNoError(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
-	require.NoError(t, store.Write(newContext(t), nil))
+	require.NoError(t, write(t, store, nil))
 }
 
 func TestWritingTheSameAgainChangesNothing(t *testing.T) {
@@ -47,9 +47,9 @@ func TestWritingTheSameAgainChangesNothing(t *testing.T) {
 	second := next(first, deliveryv1.Delivery_STATE_SUCCEEDED)
 	records := []*deliveryv1.Record{first, second}
 	for range 2 {
-		require.NoError(t, store.Write(newContext(t), records))
+		require.NoError(t, write(t, store, records))
 		// A record that was taken twice can also be there twice in one batch.
-		require.NoError(t, store.Write(newContext(t), append(records, records...)))
+		require.NoError(t, write(t, store, append(records, records...)))
 
 		got := read(t, store, first)
 		requireEqual(t, []*deliveryv1.Delivery{wanted(second)}, []*deliveryv1.Delivery{got.delivery})
@@ -78,8 +78,8 @@ func TestOrderOfRecordsDoesNotMatter(t *testing.T) {
 		order := []*deliveryv1.Record{failed, dead, replayed, succeeded}
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		cut := rand.IntN(len(order) + 1)
-		require.NoError(t, store.Write(newContext(t), order[:cut]))
-		require.NoError(t, store.Write(newContext(t), order[cut:]))
+		require.NoError(t, write(t, store, order[:cut]))
+		require.NoError(t, write(t, store, order[cut:]))
 
 		got := read(t, store, failed)
 		requireEqual(t, []*deliveryv1.Delivery{wanted(succeeded)}, []*deliveryv1.Delivery{got.delivery})
@@ -96,7 +96,7 @@ func TestOlderRecordAddsItsAttemptOnly(t *testing.T) {
 	newer := next(older, deliveryv1.Delivery_STATE_DROPPED)
 	newer.NextAttemptTime, newer.Reason = nil, "webhook_deleted"
 	for _, record := range []*deliveryv1.Record{newer, older} {
-		require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{record}))
+		require.NoError(t, write(t, store, []*deliveryv1.Record{record}))
 		got := read(t, store, newer)
 		requireEqual(t, []*deliveryv1.Delivery{wanted(newer)}, []*deliveryv1.Delivery{got.delivery})
 	}
@@ -120,7 +120,7 @@ func TestAnyBytesAndLettersSurvive(t *testing.T) {
 	empty := newRecord()
 	empty.Attempt.RequestBody, empty.Attempt.ResponseBody = nil, nil
 	empty.Attempt.RequestHeaders, empty.Attempt.ResponseHeaders = nil, nil
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{record, empty}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{record, empty}))
 
 	for _, r := range []*deliveryv1.Record{record, empty} {
 		got := read(t, store, r)
@@ -148,11 +148,11 @@ func TestUnstorableRecordIsRefusedWithItsBatch(t *testing.T) {
 			t.Parallel()
 			good, bad := newRecord(), newRecord()
 			spoil(bad)
-			err := store.Write(newContext(t), []*deliveryv1.Record{good, bad})
+			err := write(t, store, []*deliveryv1.Record{good, bad})
 			require.True(t, fault.Is(err, fault.InvalidArgument), "writing it again is of no use: %v", err)
 			_, err = store.Delivery(newContext(t), "acme", uuid.MustParse(good.GetDelivery()))
 			require.True(t, fault.Is(err, fault.NotFound), "a batch is stored whole or not at all: %v", err)
-			require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{good}))
+			require.NoError(t, write(t, store, []*deliveryv1.Record{good}))
 		})
 	}
 }
@@ -167,8 +167,8 @@ func TestEventAcceptedAgainOnALaterDay(t *testing.T) {
 	again := next(first, deliveryv1.Delivery_STATE_SUCCEEDED)
 	again.AcceptTime = timestamppb.New(accepted().AddDate(0, 0, 2))
 	again.EventSequence = 99
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{first}))
-	require.NoError(t, store.Write(newContext(t), []*deliveryv1.Record{again}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{first}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{again}))
 
 	got := read(t, store, first)
 	requireEqual(t, []*deliveryv1.Delivery{wanted(again)}, []*deliveryv1.Delivery{got.delivery})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/natstest"
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/recorder"
 )
 
@@ -42,29 +44,76 @@ func newContext(t *testing.T) context.Context {
 
 // env is a nats-server with the streams, and the log of the recorders on it.
 type env struct {
+	server *natstest.Server
 	js     jetstream.JetStream
-	config bus.Config
 	log    lockedBuffer
+
+	configuration *configuration
 }
 
 func setup(t *testing.T) *env {
 	t.Helper()
-	e := &env{config: bus.DefaultConfig()}
-	_, e.js = natstest.Start(t).Connect(t)
-	require.NoError(t, bus.EnsureStreams(newContext(t), e.js, e.config, slog.New(slog.DiscardHandler)))
+	return setupWith(t)
+}
+
+func setupWith(t testing.TB) *env {
+	t.Helper()
+	e := &env{configuration: newConfiguration()}
+	e.server = natstest.Start(t)
+	_, e.js = e.server.Connect(t)
+	require.NoError(t, bus.EnsureStreams(t.Context(), e.js, bus.DefaultConfig(), slog.New(slog.DiscardHandler)))
 	return e
 }
 
-// recorder returns a recorder that writes to a store.
+// recorder returns an instance of the recorder that writes to a store.
 func (e *env) recorder(store recorder.Store) *recorder.Recorder {
 	return &recorder.Recorder{
-		JetStream: e.js,
-		Config:    e.config,
-		Store:     store,
-		Retention: 30 * 24 * time.Hour,
-		Logger:    slog.New(slog.NewJSONHandler(&e.log, nil)),
-		Now:       now,
+		JetStream:     e.js,
+		Store:         store,
+		Configuration: e.configuration,
+		Loaded:        func(context.Context) error { return nil },
+		Logger:        slog.New(slog.NewJSONHandler(&e.log, nil)),
+		Now:           now,
+		Lag:           prometheus.NewGauge(prometheus.GaugeOpts{Name: "lag", Help: "lag"}),
+		ID:            uuid.New(),
 	}
+}
+
+// configuration is what tests configure.
+type configuration struct {
+	mu          sync.Mutex
+	webhooks    map[string]*core.Webhook
+	operational map[string]bool
+	deleted     map[string]bool
+}
+
+func newConfiguration() *configuration {
+	return &configuration{webhooks: make(map[string]*core.Webhook), operational: make(map[string]bool), deleted: make(map[string]bool)}
+}
+
+func (c *configuration) put(w *core.Webhook) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.webhooks[w.ID] = w
+}
+
+func (c *configuration) Webhook(id string) (*core.Webhook, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.webhooks[id]
+	return w, ok
+}
+
+func (c *configuration) Operational(trigger string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.operational[trigger]
+}
+
+func (c *configuration) OrganizationDeleted(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deleted[id]
 }
 
 func now() time.Time { return time.Date(2026, 3, 14, 15, 9, 26, 0, time.UTC) }
@@ -85,7 +134,7 @@ type running struct {
 }
 
 // run runs a recorder as a service does, until the test ends or it is stopped.
-func run(t *testing.T, grace time.Duration, r *recorder.Recorder) *running {
+func run(t testing.TB, grace time.Duration, r *recorder.Recorder) *running {
 	t.Helper()
 	group := lifecycle.NewGroup(slog.New(slog.DiscardHandler), grace)
 	group.Add("recorder", r.Run)
@@ -143,22 +192,22 @@ func (e *env) publishBody(t *testing.T, body []byte) {
 	require.NoError(t, err)
 }
 
-// state returns how many messages the recorders have and how many still wait for one.
-func (e *env) state(ctx context.Context, t require.TestingT) (taken int, waiting uint64) {
-	consumer, err := e.js.Consumer(ctx, bus.StreamRecords, bus.DurableRecorder)
+// last is the sequence of the newest record.
+func (e *env) last(t *testing.T) uint64 {
+	t.Helper()
+	stream, err := e.js.Stream(newContext(t), bus.StreamRecords)
 	require.NoError(t, err)
-	info := consumer.CachedInfo()
-	return info.NumAckPending, info.NumPending
+	return stream.CachedInfo().State.LastSeq
 }
 
-// requireSettled waits until every record is settled.
-func (e *env) requireSettled(t *testing.T) {
+// requireSettled waits until every record has been taken in.
+func (e *env) requireSettled(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	ctx := newContext(t)
+	ctx, last := newContext(t), e.last(t)
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		taken, waiting := e.state(ctx, c)
-		require.Zero(c, taken)
-		require.Zero(c, waiting)
+		var position uint64
+		require.NoError(c, pool.QueryRow(ctx, "SELECT position FROM delivery.recorder").Scan(&position))
+		require.Equal(c, last, position)
 	}, patience, tick)
 }
 

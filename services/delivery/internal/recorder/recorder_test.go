@@ -2,18 +2,24 @@ package recorder_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/pgtest"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
+	"github.com/meetwire/meetwire/services/delivery/internal/recorder"
 )
 
 func TestRecordsReachPostgres(t *testing.T) {
@@ -24,7 +30,7 @@ func TestRecordsReachPostgres(t *testing.T) {
 	first := run(t, grace, e.recorder(pgstore.New(pool)))
 	ids := append(before, e.publish(t, 50)...)
 	requireStored(t, pool, ids)
-	e.requireSettled(t)
+	e.requireSettled(t, pool)
 	require.NoError(t, first.stop())
 
 	// What is published meanwhile waits for the next start.
@@ -54,7 +60,7 @@ func TestBadRecordsHoldUpNobody(t *testing.T) {
 	}
 	run(t, grace, e.recorder(pgstore.New(pool))) // all are there: they come in one batch
 	requireStored(t, pool, ids)
-	e.requireSettled(t)
+	e.requireSettled(t, pool)
 	require.Equal(t, 3, e.leftOut())
 }
 
@@ -72,117 +78,183 @@ func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
 
 	require.NoError(t, server.Stop(newContext(t)))
 	ids = append(ids, e.publish(t, 600)...)
-	ctx := newContext(t)
-	require.Eventually(t, func() bool {
-		taken, _ := e.state(ctx, t)
-		return taken > 0
-	}, patience, tick)
+	require.Eventually(t, func() bool { return strings.Contains(e.log.String(), "write records") }, patience, tick)
 	pgtest.Restart(t, server)
 	requireStored(t, pool, ids)
-	e.requireSettled(t)
+	e.requireSettled(t, pool)
 	require.Zero(t, e.leftOut())
 }
 
-// fakeStore counts what is written, and fails or waits as a test tells it.
-type fakeStore struct {
-	entered chan struct{} // receives a value for each call of Write
-	release chan struct{} // Write waits for it, unless nil
-	err     error         // of Write
-
-	mu      sync.Mutex
-	written map[string]bool
-	calls   []maintained
-}
-
-// maintained is a call of Maintain.
-type maintained struct{ now, keepFrom time.Time }
-
-func newFakeStore() *fakeStore {
-	return &fakeStore{entered: make(chan struct{}, 1000), written: make(map[string]bool)}
-}
-
-func (s *fakeStore) Write(ctx context.Context, records []*deliveryv1.Record) error {
-	s.entered <- struct{}{}
-	if s.release != nil {
-		<-s.release
-	}
-	if s.err != nil {
-		return s.err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, record := range records {
-		s.written[record.GetDelivery()] = true
-	}
-	return nil
-}
-
-func (s *fakeStore) Maintain(_ context.Context, now, keepFrom time.Time) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls = append(s.calls, maintained{now: now, keepFrom: keepFrom})
-	return 0, fault.New(fault.Unavailable, "AWAY", "away")
-}
-
-func (s *fakeStore) maintained() []maintained {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls
-}
-
-func (s *fakeStore) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.written)
-}
-
-func TestStopWritesWhatWasTaken(t *testing.T) {
+func TestRecorderGoesOnAfterNATSWasAway(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	store := newFakeStore()
-	store.release = make(chan struct{})
-	const count = 30
-	e.publish(t, count)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	run(t, grace, e.recorder(pgstore.New(pool)))
+	ids := e.publish(t, 20)
+	requireStored(t, pool, ids)
+	e.server.Shutdown()
+	e.server.Restart(t)
+	require.Eventually(t, e.js.Conn().IsConnected, patience, tick)
+	ids = append(ids, e.publish(t, 600)...)
+	requireStored(t, pool, ids)
+	e.requireSettled(t, pool)
+}
+
+// A stream that was deleted, or lost, begins anew with the first sequence.
+func TestRecorderFollowsAStreamThatWasMadeAnew(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	first := run(t, grace, e.recorder(pgstore.New(pool)))
+	ids := e.publish(t, 20)
+	requireStored(t, pool, ids)
+	require.NoError(t, first.stop())
+	require.NoError(t, e.js.DeleteStream(newContext(t), bus.StreamRecords))
+	require.NoError(t, bus.EnsureStreams(newContext(t), e.js, bus.DefaultConfig(), slog.New(slog.DiscardHandler)))
+	ids = append(ids, e.publish(t, 5)...)
+	run(t, grace, e.recorder(pgstore.New(pool)))
+	requireStored(t, pool, ids)
+}
+
+func TestConsumerOfEarlierVersionsIsRemoved(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	const durable = "recorder"
+	_, err := e.js.CreateConsumer(newContext(t), bus.StreamRecords, jetstream.ConsumerConfig{
+		Durable: durable, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: "records.>",
+	})
+	require.NoError(t, err)
+	ids := e.publish(t, 3)
+	run(t, grace, e.recorder(pgstore.New(pool)))
+	requireStored(t, pool, ids)
+	_, err = e.js.Consumer(newContext(t), bus.StreamRecords, durable)
+	require.ErrorIs(t, err, jetstream.ErrConsumerNotFound)
+}
+
+// BenchmarkRecorder takes in ten thousand records of a hundred webhooks.
+func BenchmarkRecorder(b *testing.B) {
+	e := setupWith(b)
+	pool := pgtest.Database(b, "delivery", pgstore.Migrate)
+	webhooks := make([]string, 100)
+	for i := range webhooks {
+		webhooks[i] = e.webhook(1, core.Threshold{Consecutive: 10})
+	}
+	const count = 10_000
+	stored := 0
+	for b.Loop() {
+		b.StopTimer()
+		for i := range count {
+			record := newRecord()
+			record.Webhook, record.WebhookGeneration = webhooks[i%len(webhooks)], 1
+			body, err := proto.Marshal(record)
+			require.NoError(b, err)
+			_, err = e.js.PublishAsync(bus.RecordSubject("acme", "webhook"), body)
+			require.NoError(b, err)
+		}
+		<-e.js.PublishAsyncComplete()
+		b.StartTimer()
+		running := run(b, grace, e.recorder(pgstore.New(pool)))
+		stored += count
+		for have := 0; have < stored; {
+			require.NoError(b, pool.QueryRow(b.Context(), "SELECT count(*) FROM delivery.attempt").Scan(&have))
+		}
+		b.StopTimer()
+		require.NoError(b, running.stop())
+		b.StartTimer()
+	}
+}
+
+// heldStore lets nothing be written before it is told to.
+type heldStore struct {
+	*pgstore.Store
+	entered chan struct{} // receives a value for each call of Write
+	release chan struct{}
+}
+
+func (s *heldStore) Write(ctx context.Context, batch pgstore.Batch, ttl time.Duration) error {
+	s.entered <- struct{}{}
+	<-s.release
+	return s.Store.Write(ctx, batch, ttl)
+}
+
+func TestStopWritesWhatWasPublishedBefore(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	store := &heldStore{Store: pgstore.New(pool), entered: make(chan struct{}, 100), release: make(chan struct{})}
+	ids := e.publish(t, 30)
 	running := run(t, grace, e.recorder(store))
 	<-store.entered
+	ids = append(ids, e.publish(t, 700)...)
 	running.cancel()
 	close(store.release)
 	require.NoError(t, running.stop())
-
-	taken, waiting := e.state(newContext(t), t)
-	require.Zero(t, taken, "nothing may be left with a recorder that has stopped")
-	require.Positive(t, store.count())
-	require.Equal(t, count, store.count()+int(waiting))
+	requireStored(t, pool, ids)
 }
 
-func TestStopGivesBackWhatCannotBeWritten(t *testing.T) {
+// brokenStore cannot write.
+type brokenStore struct{ *pgstore.Store }
+
+func (s brokenStore) Write(context.Context, pgstore.Batch, time.Duration) error {
+	return fault.New(fault.Unavailable, "AWAY", "away")
+}
+
+func TestStopLeavesWhatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	store := newFakeStore()
-	store.err = fault.New(fault.Unavailable, "AWAY", "away")
-	const count = 30
-	e.publish(t, count)
-	running := run(t, 50*time.Millisecond, e.recorder(store))
-	<-store.entered
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	ids := e.publish(t, 30)
+	running := run(t, 50*time.Millisecond, e.recorder(brokenStore{pgstore.New(pool)}))
+	require.Eventually(t, func() bool { return strings.Contains(e.log.String(), "write records") }, patience, tick)
 	_ = running.stop() // it may say that the grace period was too short
-
-	next := newFakeStore()
-	run(t, grace, e.recorder(next))
-	require.Eventually(t, func() bool { return next.count() == count }, patience, tick)
-	e.requireSettled(t)
+	run(t, grace, e.recorder(pgstore.New(pool)))
+	requireStored(t, pool, ids)
 	require.Zero(t, e.leftOut())
 }
 
-func TestFailedMaintenanceDoesNotStopTheRecorder(t *testing.T) {
+// tables are ones that cannot be looked after.
+type tables struct {
+	mu       sync.Mutex
+	calls    [][2]time.Time
+	retained map[string]time.Time
+}
+
+func (s *tables) Maintain(_ context.Context, now, keepFrom time.Time) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, [2]time.Time{now, keepFrom})
+	return 0, fault.New(fault.Unavailable, "AWAY", "away")
+}
+
+func (s *tables) Retain(_ context.Context, organization string, keepFrom time.Time) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retained[organization] = keepFrom
+	return 0, nil
+}
+
+func TestTablesAreLookedAfter(t *testing.T) {
 	t.Parallel()
-	e := setup(t)
-	store := newFakeStore()
-	run(t, grace, e.recorder(store))
-	require.Eventually(t, func() bool { return len(store.maintained()) == 1 }, patience, tick)
-	require.Equal(t, []maintained{{now: now(), keepFrom: now().AddDate(0, 0, -30)}}, store.maintained())
-	e.publish(t, 3)
-	require.Eventually(t, func() bool { return store.count() == 3 }, patience, tick)
+	store := &tables{retained: make(map[string]time.Time)}
+	const days = 24 * time.Hour
+	m := &recorder.Maintainer{
+		Tables: store, Retention: 30 * days, Logger: slog.New(slog.DiscardHandler), Now: now,
+		Loaded: func(context.Context) error { return nil },
+		Retentions: func() map[string]time.Duration {
+			return map[string]time.Duration{"short": 7 * days, "long": 60 * days, "same": 30 * days}
+		},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	require.Eventually(t, func() bool {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return len(store.retained) > 0
+	}, patience, tick)
+	cancel()
+	require.NoError(t, <-done)
+	require.Equal(t, [][2]time.Time{{now(), now().AddDate(0, 0, -30)}}, store.calls)
+	require.Equal(t, map[string]time.Time{"short": now().AddDate(0, 0, -7)}, store.retained, "the others are dropped by partition")
 }

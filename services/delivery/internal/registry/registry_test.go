@@ -17,6 +17,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/webhook"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
+	"github.com/meetwire/meetwire/services/delivery/internal/dialect"
 	"github.com/meetwire/meetwire/services/delivery/internal/registry"
 )
 
@@ -34,9 +35,8 @@ type env struct {
 func setup(t *testing.T) *env {
 	t.Helper()
 	e := &env{box: newBox(t), log: new(bytes.Buffer)}
-	e.Registry = registry.New(e.box, slog.New(slog.NewJSONHandler(e.log, nil)), func(organization, id string) {
-		e.resumed = append(e.resumed, organization+"/"+id)
-	})
+	maker := &dialect.Maker{Box: e.box, UserAgent: "Meetwire/test", Logger: slog.New(slog.NewJSONHandler(e.log, nil))}
+	e.Registry = registry.New(maker, func(organization, id string) { e.resumed = append(e.resumed, organization+"/"+id) })
 	return e
 }
 
@@ -57,20 +57,55 @@ func (e *env) announced() []string {
 }
 
 func newWebhook(id string, paused bool) *configv1.Webhook {
+	status := configv1.WebhookStatus_WEBHOOK_STATUS_ACTIVE
+	if paused {
+		status = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED
+	}
 	return &configv1.Webhook{
-		Id: id, Organization: "acme", TargetUrl: "https://example.com/" + id, Paused: paused, Timeout: durationpb.New(15 * time.Second),
+		Id: id, Organization: "acme", TargetUrl: "https://example.com/" + id, Status: status, Generation: 1, Timeout: durationpb.New(15 * time.Second),
+		MaxConcurrency: 8,
 	}
 }
 
 // sealed adds secrets to a webhook, sealed with a box.
 func sealed(t *testing.T, w *configv1.Webhook, box *seal.Box, secrets ...string) *configv1.Webhook {
 	t.Helper()
-	for _, secret := range secrets {
-		text, err := box.Seal([]byte(secret), w.GetId())
-		require.NoError(t, err)
-		w.SealedSecrets = append(w.SealedSecrets, text)
-	}
+	w.Secrets = append(w.Secrets, sealedSecrets(t, box, w.GetId(), secrets...)...)
 	return w
+}
+
+func sealedSecrets(t *testing.T, box *seal.Box, owner string, secrets ...string) []*configv1.SealedSecret {
+	t.Helper()
+	var all []*configv1.SealedSecret
+	for _, secret := range secrets {
+		text, err := box.Seal([]byte(secret), owner)
+		require.NoError(t, err)
+		all = append(all, &configv1.SealedSecret{Sealed: text})
+	}
+	return all
+}
+
+// task is a delivery of an event.
+func task() *core.Task {
+	return &core.Task{Delivery: "d1", Trigger: "meeting.booked", Event: []byte(`{"type": "meeting.booked", "data": {"a":1}}`)}
+}
+
+// render returns what a webhook would send.
+func (e *env) render(t *testing.T, id string) (http.Header, string) {
+	t.Helper()
+	w, ok := e.Webhook(id)
+	require.True(t, ok)
+	request, err := w.Form.Render(task(), time.Unix(1_770_000_000, 0))
+	require.NoError(t, err)
+	header := http.Header{}
+	for _, h := range request.Headers {
+		header.Set(h.Name, h.Value)
+	}
+	return header, string(request.Body)
+}
+
+func organization(o *configv1.Organization) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: o}}
 }
 
 func newSecret(t *testing.T) string {
@@ -106,88 +141,76 @@ func TestWebhookIsKeptAsConfigured(t *testing.T) {
 	w := newWebhook("a", true)
 	w.RetryPolicy = &configv1.RetryPolicy{
 		MaxRetries: 3, FirstDelay: durationpb.New(time.Second), Factor: 1.5, MaxDelay: durationpb.New(time.Minute), Jitter: 0.1,
+		GiveUpAge: durationpb.New(time.Hour),
 	}
+	w.Generation, w.MaxConcurrency, w.RateLimit, w.GoneDisables = 4, 3, 2.5, true
+	w.FailureThreshold = &configv1.FailureThreshold{ConsecutiveFailures: 7, WithoutSuccess: durationpb.New(24 * time.Hour)}
 	e.Reset(snapshot(sealed(t, w, e.box, newSecret(t)), sealed(t, newWebhook("b", false), e.box, newSecret(t))), 1)
 
 	got, ok := e.Webhook("a")
 	require.True(t, ok)
-	require.NotNil(t, got.Signer)
-	got.Signer = nil
+	require.NotNil(t, got.Form)
+	got = &core.Webhook{ID: got.ID, Organization: got.Organization, TargetURL: got.TargetURL, Status: got.Status, Generation: got.Generation,
+		Timeout: got.Timeout, Policy: got.Policy, Limits: got.Limits, Threshold: got.Threshold, AllowHTTP: got.AllowHTTP}
 	require.Equal(t, &core.Webhook{
-		ID: "a", Organization: "acme", TargetURL: "https://example.com/a", Paused: true, Timeout: 15 * time.Second,
-		Policy: core.Policy{MaxRetries: 3, FirstDelay: time.Second, Factor: 1.5, MaxDelay: time.Minute, Jitter: 0.1},
+		ID: "a", Organization: "acme", TargetURL: "https://example.com/a", Status: core.StatusPaused, Generation: 4, Timeout: 15 * time.Second,
+		Policy:    core.Policy{MaxRetries: 3, FirstDelay: time.Second, Factor: 1.5, MaxDelay: time.Minute, Jitter: 0.1, GiveUpAge: time.Hour},
+		Limits:    core.Limits{Concurrency: 3, Rate: 2.5},
+		Threshold: core.Threshold{Consecutive: 7, WithoutSuccess: 24 * time.Hour, Gone: true},
 	}, got)
-	got, ok = e.Webhook("b")
-	require.True(t, ok)
-	require.Equal(t, core.StandardPolicy(), got.Policy)
 	_, ok = e.Webhook("c")
 	require.False(t, ok)
 	require.Empty(t, e.log.String())
 }
 
-// TestSignatureIsOfEverySecret also shows that the secrets are opened as they were sealed.
-func TestSignatureIsOfEverySecret(t *testing.T) {
+func TestDefaultsAreThoseOfTheDialect(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	secrets := []string{newSecret(t), newSecret(t)}
-	e.Apply(change(resource(sealed(t, newWebhook("a", false), e.box, secrets...))))
-	got, ok := e.Webhook("a")
-	require.True(t, ok)
-	at, body := time.Unix(1_770_000_000, 0), []byte(`{"a":1}`)
-	header := http.Header{}
-	header.Set("webhook-id", "d1")
-	header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
-	header.Set("webhook-signature", got.Signer.Sign("d1", at, body))
-	for _, text := range secrets {
-		secret, err := webhook.ParseSecret(text)
-		require.NoError(t, err)
-		verifier, err := webhook.NewVerifier([]webhook.Secret{secret}, webhook.WithClock(func() time.Time { return at }))
-		require.NoError(t, err)
-		require.NoError(t, verifier.Verify(header, body))
+	standard, none, axcelerate, ace, explicit := newWebhook("standard", false), newWebhook("none", false), newWebhook("axcelerate", false), newWebhook("ace", false), newWebhook("explicit", false)
+	standard.Dialect, axcelerate.Dialect, ace.Dialect = "standard", "axcelerate", "ace"
+	explicit.RetryPolicy = &configv1.RetryPolicy{
+		MaxRetries: 2, Delays: []*durationpb.Duration{durationpb.New(time.Second), durationpb.New(time.Hour)}, Jitter: 0.5,
 	}
+	e.Reset(snapshot(standard, none, axcelerate, ace, explicit), 1)
+	get := func(id string) *core.Webhook {
+		w, ok := e.Webhook(id)
+		require.True(t, ok)
+		return w
+	}
+	require.Equal(t, 5*time.Second, get("standard").Policy.Delays[0])
+	require.Len(t, get("standard").Policy.Delays, 9)
+	require.Equal(t, get("standard").Policy, get("none").Policy)
+	doubling := get("axcelerate").Policy
+	require.Zero(t, doubling.Jitter)
+	require.Len(t, doubling.Delays, 20)
+	for i, delay := range doubling.Delays {
+		require.Equal(t, time.Second<<i, delay)
+	}
+	require.True(t, get("ace").AllowHTTP)
+	require.False(t, get("standard").AllowHTTP)
+	require.Equal(t, core.Policy{Delays: []time.Duration{time.Second, time.Hour}, MaxRetries: 2, Jitter: 0.5}, get("explicit").Policy)
 }
 
-func TestWebhookWithoutUsableSecretsIsKeptWithoutSigner(t *testing.T) {
-	t.Parallel()
-	good := newSecret(t)
-	for name, make := range map[string]func(e *env) *configv1.Webhook{
-		"another keyset": func(*env) *configv1.Webhook { return sealed(t, newWebhook("a", false), newBox(t), good) },
-		"one of two with another keyset": func(e *env) *configv1.Webhook {
-			return sealed(t, sealed(t, newWebhook("a", false), e.box, good), newBox(t), good)
-		},
-		"another webhook's": func(e *env) *configv1.Webhook {
-			w := sealed(t, newWebhook("b", false), e.box, good)
-			w.Id = "a"
-			return w
-		},
-		"damaged": func(e *env) *configv1.Webhook {
-			w := sealed(t, newWebhook("a", false), e.box, good)
-			w.SealedSecrets[0] = w.GetSealedSecrets()[0][1:]
-			return w
-		},
-		"not a secret": func(e *env) *configv1.Webhook { return sealed(t, newWebhook("a", false), e.box, "hunter2") },
-		"none":         func(*env) *configv1.Webhook { return newWebhook("a", false) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			e := setup(t)
-			e.Reset(snapshot(make(e), sealed(t, newWebhook("other", false), e.box, good)), 1)
-			got, ok := e.Webhook("a")
-			require.True(t, ok)
-			require.Nil(t, got.Signer)
-			require.NotEmpty(t, got.TargetURL)
-			require.Contains(t, e.log.String(), `"webhook":"a"`)
-			require.NotContains(t, e.log.String(), "hunter2")
-			require.NotContains(t, e.log.String(), good)
-			other, ok := e.Webhook("other")
-			require.True(t, ok)
-			require.NotNil(t, other.Signer, "others are not affected")
-
-			// Once the secrets are good the webhook is, too.
-			e.Apply(change(resource(sealed(t, newWebhook("a", false), e.box, good))))
-			got, _ = e.Webhook("a")
-			require.NotNil(t, got.Signer)
-		})
+// BenchmarkReset loads a hundred thousand webhooks.
+func BenchmarkReset(b *testing.B) {
+	keyset, err := seal.GenerateKeyset()
+	require.NoError(b, err)
+	box, err := seal.New(keyset)
+	require.NoError(b, err)
+	sealed, err := box.Seal([]byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "w")
+	require.NoError(b, err)
+	const count = 100_000
+	resources := make([]*configv1.Resource, count)
+	for i := range resources {
+		w := newWebhook(strconv.Itoa(i), false)
+		w.Organization = strconv.Itoa(i / 100)
+		w.Secrets = []*configv1.SealedSecret{{Sealed: sealed}}
+		resources[i] = resource(w)
+	}
+	r := registry.New(&dialect.Maker{Box: box, Logger: slog.New(slog.DiscardHandler)}, func(string, string) {})
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset(resources, 1)
 	}
 }
 
@@ -211,7 +234,7 @@ func TestResumedIsToldExactlyWhenAPauseEnds(t *testing.T) {
 
 	require.Empty(t, apply(true))
 	e.Apply(change(deleted("a"), deleted("unknown")))
-	require.Empty(t, e.announced())
+	require.Equal(t, []string{"acme/a"}, e.announced(), "what waits for it must be canceled")
 	_, ok := e.Webhook("a")
 	require.False(t, ok)
 }
@@ -220,10 +243,10 @@ func TestWebhookIsInForceWhenItsResumptionIsTold(t *testing.T) {
 	t.Parallel()
 	var r *registry.Registry
 	told := 0
-	r = registry.New(newBox(t), slog.New(slog.DiscardHandler), func(_, id string) {
+	r = registry.New(new(dialect.Maker), func(_, id string) {
 		w, ok := r.Webhook(id) // would hang if it were called under the lock
 		require.True(t, ok)
-		require.False(t, w.Paused)
+		require.Equal(t, core.StatusActive, w.Status)
 		told++
 	})
 	r.Reset(snapshot(newWebhook("a", true)), 1)
@@ -239,15 +262,15 @@ func TestResetReplacesEverything(t *testing.T) {
 	require.ElementsMatch(t, []string{"acme/gone", "acme/active"}, e.announced(), "after a start nobody knows what was paused before")
 
 	e.Reset(snapshot(newWebhook("paused", false), newWebhook("active", false), newWebhook("stays", true), newWebhook("new", false)), 2)
-	require.ElementsMatch(t, []string{"acme/paused", "acme/new"}, e.announced())
+	require.ElementsMatch(t, []string{"acme/paused", "acme/new", "acme/gone"}, e.announced(), "what waits for the one that is gone must be canceled")
 	_, ok := e.Webhook("gone")
 	require.False(t, ok)
 	stays, ok := e.Webhook("stays")
 	require.True(t, ok)
-	require.True(t, stays.Paused)
+	require.Equal(t, core.StatusPaused, stays.Status)
 
 	e.Reset(nil, 3)
-	require.Empty(t, e.announced())
+	require.Len(t, e.announced(), 4)
 	_, ok = e.Webhook("paused")
 	require.False(t, ok)
 }

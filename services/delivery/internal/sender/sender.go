@@ -20,6 +20,7 @@ import (
 
 	"code.dny.dev/ssrf"
 
+	"github.com/meetwire/meetwire/pkg/target"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
@@ -45,22 +46,7 @@ type Sender struct {
 
 // New makes a sender that reaches public addresses, and of the others only those in allowed.
 func New(allowed []netip.Prefix, perHost int, now func() time.Time, newID func() string) *Sender {
-	var v4, v6 []netip.Prefix
-	for _, prefix := range allowed {
-		if prefix.Addr().Is4() {
-			v4 = append(v4, prefix)
-		} else {
-			v6 = append(v6, prefix)
-		}
-	}
-	guard := ssrf.New(
-		ssrf.WithAnyPort(),
-		ssrf.WithAllowedV4Prefixes(v4...),
-		ssrf.WithAllowedV6Prefixes(v6...),
-	)
-	// Control runs after the name has been resolved, for the very address that is connected to: an answer of
-	// DNS that changes in between gains nothing.
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: guard.Safe}
+	dialer := &net.Dialer{Timeout: connectTimeout, Control: target.New(allowed).Control}
 	return &Sender{
 		client: &http.Client{
 			Transport: &http.Transport{
@@ -131,6 +117,7 @@ func (s *Sender) exchange(ctx context.Context, attempt *core.Attempt) (err error
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	attempt.StatusCode = response.StatusCode
 	attempt.ResponseHeaders = keptHeaders(response.Header)
+	attempt.RetryAfter = response.Header.Get("Retry-After")
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBody+1))
 	if len(body) > maxResponseBody {
 		body, attempt.ResponseTruncated = body[:maxResponseBody], true

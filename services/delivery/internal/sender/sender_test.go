@@ -69,6 +69,21 @@ func TestSendMakesTheRequestAsItWasRendered(t *testing.T) {
 	}, header, "and nothing else")
 }
 
+func TestSendTellsWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	server := receive(t, func(w http.ResponseWriter, _ *http.Request) {
+		for i := range 40 { // what of the headers is kept ends before it
+			w.Header().Set(fmt.Sprintf("A-%d", i), strings.Repeat("x", 1000))
+		}
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	attempt := send(t, newSender(t), post(server.URL))
+	requireFailed(t, attempt, core.ErrorStatus)
+	require.Equal(t, "120", attempt.RetryAfter)
+	require.NotContains(t, attempt.ResponseHeaders, core.Header{Name: "Retry-After", Value: "120"})
+}
+
 func TestSendFailsWithAnyOtherStatus(t *testing.T) {
 	t.Parallel()
 	s := newSender(t)

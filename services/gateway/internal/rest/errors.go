@@ -2,7 +2,9 @@ package rest
 
 import (
 	"context"
+	"math"
 	"net/http"
+	"strconv"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -20,6 +22,9 @@ func onError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marshaler, w 
 			err = fault.Invalid(fault.Field{Path: "request", Rule: "readable", Message: st.Message()})
 		}
 		err = rpc.Status(rpc.FaultFromStatus(err)).Err()
+	}
+	if after := fault.From(rpc.FaultFromStatus(err)).RetryAfter; after > 0 {
+		w.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(after.Seconds())), 10))
 	}
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
 }

@@ -21,7 +21,9 @@ import (
 	contracts "github.com/meetwire/meetwire/proto"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	ingestv1 "github.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1"
+	operationv1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
+	"github.com/meetwire/meetwire/services/gateway/internal/openapi"
 )
 
 // maxRequestBytes bounds the body of a request: more than any message that a service accepts.
@@ -54,6 +56,12 @@ func NewHandler(ctx context.Context, backends Backends, ready func(context.Conte
 		{subscriptionv1.RegisterApiKeyServiceHandler, backends.Subscription},
 		{subscriptionv1.RegisterTriggerServiceHandler, backends.Subscription},
 		{subscriptionv1.RegisterWebhookServiceHandler, backends.Subscription},
+		{subscriptionv1.RegisterPlanServiceHandler, backends.Subscription},
+		{subscriptionv1.RegisterTeamServiceHandler, backends.Subscription},
+		{subscriptionv1.RegisterSigningSecretServiceHandler, backends.Subscription},
+		{subscriptionv1.RegisterKeysetServiceHandler, backends.Subscription},
+		{subscriptionv1.RegisterAuditServiceHandler, backends.Subscription},
+		{operationv1.RegisterOperationServiceHandler, backends.Subscription},
 		{ingestv1.RegisterEventServiceHandler, backends.Ingest},
 		{deliveryv1.RegisterDeliveryServiceHandler, backends.Delivery},
 		{deliveryv1.RegisterDeadLetterServiceHandler, backends.Delivery},
@@ -62,10 +70,14 @@ func NewHandler(ctx context.Context, backends Backends, ready func(context.Conte
 			return nil, fmt.Errorf("register a service: %w", err)
 		}
 	}
+	document, err := openapi.Document(contracts.OpenAPI, contracts.Examples)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", limit(api))
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, r, http.StatusOK, contracts.OpenAPI, logger)
+		reply(w, r, http.StatusOK, document, logger)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r, http.StatusOK, []byte(`{"healthy":true}`), logger)

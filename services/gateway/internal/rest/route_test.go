@@ -68,7 +68,7 @@ func routes(t *testing.T) []route {
 func (e *env) backendOf(t *testing.T, service string) *backend {
 	t.Helper()
 	switch {
-	case strings.HasPrefix(service, "meetwire.subscription."):
+	case strings.HasPrefix(service, "meetwire.subscription."), strings.HasPrefix(service, "meetwire.operation."):
 		return e.subscription
 	case strings.HasPrefix(service, "meetwire.ingest."):
 		return e.ingest
@@ -149,9 +149,11 @@ func TestMethodsThatAPathDoesNotTake(t *testing.T) {
 		eventsPath:                        {"GET", "PUT", "DELETE", "PATCH"},
 		webhooksPath:                      {"DELETE", "PUT"},
 		"/v1/organizations":               {"DELETE", "PATCH"},
-		"/v1/organizations/acme":          {"DELETE", "POST"},
+		"/v1/organizations/acme":          {"PUT", "POST"},
 		webhooksPath + "/w1":              {"PUT", "POST"},
-		"/v1/organizations/acme/triggers": {"POST"},
+		"/v1/organizations/acme/triggers": {"DELETE", "PATCH"},
+		"/v1/catalogue":                   {"POST", "DELETE"},
+		"/v1/plans":                       {"POST"},
 		"/v1/organizations/acme/deadLetters/d1:resurrect": {"POST"},
 	} {
 		for _, verb := range verbs {

@@ -17,7 +17,14 @@ import (
 // Limits of events.
 const (
 	MaxEventBytes      = 256 << 10 // of the whole document
-	MaxAttributeLength = 256       // of id and source, in characters
+	MaxAttributeLength = 256       // of id, source and mweventtype, in characters
+	MaxTeams           = 100       // of mwteams
+)
+
+// CloudEvents extensions that matching looks at.
+const (
+	AttributeTeams     = "mwteams"     // ids of teams, separated by commas
+	AttributeEventType = "mweventtype" // slug of an event type
 )
 
 // Rules that an event can break: the `rule` of the field at fault, and the reason in REJECTS.
@@ -28,20 +35,36 @@ const (
 	RuleRequired            = "required"
 	RuleType                = "type"
 	RuleLength              = "length"
+	RuleMaxItems            = "max_items"
 	RuleControlCharacter    = "control_character"
 	RuleValue               = "value"
 	RuleSchema              = "schema"
 	RuleUnknownTrigger      = "unknown_trigger"
+	RuleReservedTrigger     = "reserved_trigger"
+	RuleReservedSource      = "reserved_source"
 	RuleUnknownOrganization = "unknown_organization"
 )
 
 // Event is a valid CloudEvents 1.0 document in the JSON format.
 type Event struct {
-	ID     string
-	Source string
-	Type   string
-	Data   json.RawMessage // nil when absent
-	Raw    []byte          // the document as published
+	ID        string
+	Source    string
+	Type      string
+	Teams     []string        // whose event it is; empty: nobody has said
+	EventType string          // empty: it has none
+	Data      json.RawMessage // nil when absent
+	Raw       []byte          // the document as published
+
+	form any // see Form
+}
+
+// Form returns the event in the form that filters need, which is made when the first of them asks. Not for
+// concurrent use.
+func (e *Event) Form(convert func(document []byte) any) any {
+	if e.form == nil {
+		e.form = convert(e.Raw)
+	}
+	return e.form
 }
 
 // violation says which attribute of an event is at fault.
@@ -90,7 +113,19 @@ func Parse(raw []byte) (*Event, error) {
 	if event.Type, err = text(attributes, "type"); err != nil {
 		return nil, err
 	}
-	return event, optionalAttributes(attributes)
+	if event.Teams, err = teams(attributes); err != nil {
+		return nil, err
+	}
+	if event.EventType, err = extension(attributes, AttributeEventType); err != nil {
+		return nil, err
+	}
+	if n := utf8.RuneCountInString(event.EventType); n > MaxAttributeLength {
+		return nil, violation(AttributeEventType, RuleLength, "must be at most %d characters, has %d", MaxAttributeLength, n)
+	}
+	if err := optionalAttributes(attributes); err != nil {
+		return nil, err
+	}
+	return event, nil
 }
 
 // optionalAttributes checks what may be left out.
@@ -118,6 +153,37 @@ func optionalAttributes(attributes map[string]json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// teams returns the teams that an event names.
+func teams(attributes map[string]json.RawMessage) ([]string, error) {
+	written, err := extension(attributes, AttributeTeams)
+	if err != nil || written == "" {
+		return nil, err
+	}
+	if n := strings.Count(written, ",") + 1; n > MaxTeams {
+		return nil, violation(AttributeTeams, RuleMaxItems, "must name at most %d teams, names %d", MaxTeams, n)
+	}
+	var ids []string
+	for id := range strings.SplitSeq(written, ",") {
+		if id = strings.TrimSpace(id); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// extension returns an attribute that may be left out, be null, or be empty: all the same.
+func extension(attributes map[string]json.RawMessage, attribute string) (string, error) {
+	raw, ok := attributes[attribute]
+	if !ok {
+		return "", nil
+	}
+	var value string // stays empty for null
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return "", violation(attribute, RuleType, "must be a string")
+	}
+	return value, nil
 }
 
 // text returns a required attribute that is a string with something in it.
@@ -152,50 +218,4 @@ func name(attributes map[string]json.RawMessage, attribute string) (string, erro
 		return "", violation(attribute, RuleValue, "must not begin or end with white space")
 	}
 	return value, nil
-}
-
-// Catalogue knows what may be published.
-type Catalogue interface {
-	// HasOrganization reports whether an organization exists.
-	HasOrganization(id string) bool
-	// HasTrigger reports whether a trigger exists for an organization.
-	HasTrigger(organization, trigger string) bool
-	// CheckData reports in which way data does not satisfy the trigger's schema: a pointer (RFC 6901) to
-	// the place, and what is wrong there. ok is true when it does satisfy it.
-	CheckData(trigger string, data json.RawMessage) (pointer, problem string, ok bool)
-}
-
-// Check reports whether an organization may publish this event. Its errors are fault.InvalidArgument, or
-// fault.NotFound for an organization that does not exist.
-func Check(catalogue Catalogue, organization string, event *Event) error {
-	if !catalogue.HasOrganization(organization) {
-		return UnknownOrganization(organization)
-	}
-	if !catalogue.HasTrigger(organization, event.Type) {
-		return UnknownTrigger("type")
-	}
-	if event.Data == nil {
-		return violation("data", RuleRequired, "is required")
-	}
-	if pointer, problem, ok := catalogue.CheckData(event.Type, event.Data); !ok {
-		return violation("data"+pointer, RuleSchema, "%s", problem)
-	}
-	return nil
-}
-
-// UnknownOrganization is the failure for an organization that does not exist.
-func UnknownOrganization(organization string) error {
-	e := fault.New(fault.NotFound, "ORGANIZATION_NOT_FOUND", "organization %s does not exist", organization)
-	e.Fields = []fault.Field{{Path: "parent", Rule: RuleUnknownOrganization, Message: "does not exist"}}
-	return e
-}
-
-// UnknownTrigger is the failure for a trigger that nobody has registered.
-func UnknownTrigger(attribute string) error {
-	return violation(attribute, RuleUnknownTrigger, "is not a trigger of this organization")
-}
-
-// TypeMismatch is the failure of an event that was published to the subject of another trigger.
-func TypeMismatch(trigger string) error {
-	return violation("type", RuleValue, "must be %s, the trigger that the subject names", trigger)
 }

@@ -3,6 +3,7 @@ package core_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -84,6 +85,23 @@ func TestEventsThatAreAccepted(t *testing.T) {
 	require.Nil(t, event.Data)
 }
 
+func TestTeamsAndEventTypeOfAnEvent(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string][]string{
+		``: nil, `null`: nil, `""`: nil, `","`: nil, `"a"`: {"a"}, `"a,b"`: {"a", "b"}, `" a ,, b,"`: {"a", "b"}, `"b,a,b"`: {"b", "a", "b"},
+		quoted(strings.Repeat("a,", 99)): slices.Repeat([]string{"a"}, 99),
+	} {
+		event, err := core.Parse(with(t, "mwteams", written))
+		require.NoError(t, err, written)
+		require.Equal(t, want, event.Teams, written)
+	}
+	for written, want := range map[string]string{``: "", `null`: "", `""`: "", `"intro-call"`: "intro-call", `"\u0061"`: "a"} {
+		event, err := core.Parse(with(t, "mweventtype", written))
+		require.NoError(t, err, written)
+		require.Equal(t, want, event.EventType, written)
+	}
+}
+
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
 // padded returns an event of a size.
@@ -131,6 +149,11 @@ func TestEventsThatAreRefused(t *testing.T) {
 		"no time":                 {with(t, "time", `"yesterday"`), "event.time", core.RuleValue},
 		"a number as time":        {with(t, "time", `1700000000`), "event.time", core.RuleType},
 		"a null time":             {with(t, "time", `null`), "event.time", core.RuleRequired},
+		"a number as teams":       {with(t, "mwteams", `5`), "event.mwteams", core.RuleType},
+		"a list of teams":         {with(t, "mwteams", `["a"]`), "event.mwteams", core.RuleType},
+		"too many teams":          {with(t, "mwteams", quoted(strings.Repeat("a,", 100))), "event.mwteams", core.RuleMaxItems},
+		"a list of event types":   {with(t, "mweventtype", `["a"]`), "event.mweventtype", core.RuleType},
+		"a long event type":       {with(t, "mweventtype", quoted(strings.Repeat("é", 257))), "event.mweventtype", core.RuleLength},
 		"binary data":             {with(t, "data_base64", `"AA=="`), "event.data_base64", core.RuleValue},
 		"another content type":    {with(t, "datacontenttype", `"text/xml"`), "event.datacontenttype", core.RuleValue},
 		"no content type":         {with(t, "datacontenttype", `"/"`), "event.datacontenttype", core.RuleValue},
@@ -146,42 +169,6 @@ func TestEventsThatAreRefused(t *testing.T) {
 	require.Equal(t, bus.MaxEventBytes, core.MaxEventBytes, "one limit, said twice")
 }
 
-// catalogue is a Catalogue of one organization and one trigger.
-type catalogue struct{ pointer, problem string }
-
-func (catalogue) HasOrganization(id string) bool { return id == "acme" }
-
-func (catalogue) HasTrigger(organization, trigger string) bool {
-	return organization == "acme" && trigger == "meeting.booked"
-}
-
-func (c catalogue) CheckData(string, json.RawMessage) (pointer, problem string, ok bool) {
-	return c.pointer, c.problem, c.problem == ""
-}
-
-func TestCheck(t *testing.T) {
-	t.Parallel()
-	parse := func(raw []byte) *core.Event {
-		event, err := core.Parse(raw)
-		require.NoError(t, err)
-		return event
-	}
-	good := parse(with(t, "data", `{}`))
-	require.NoError(t, core.Check(catalogue{}, "acme", good))
-
-	err := core.Check(catalogue{}, "other", good)
-	require.True(t, fault.Is(err, fault.NotFound))
-	require.Equal(t, "ORGANIZATION_NOT_FOUND", fault.From(err).Reason)
-	require.Equal(t, core.RuleUnknownOrganization, fault.From(err).Fields[0].Rule)
-
-	requireViolation(t, core.Check(catalogue{}, "acme", parse(with(t, "type", `"meeting.eaten"`, "data", `{}`))), "event.type", core.RuleUnknownTrigger)
-	requireViolation(t, core.Check(catalogue{}, "acme", parse([]byte(minimal))), "event.data", core.RuleRequired)
-	field := requireViolation(t, core.Check(catalogue{"/attendees/0/email", "must be 100% an address"}, "acme", good),
-		"event.data/attendees/0/email", core.RuleSchema)
-	require.Equal(t, "must be 100% an address", field.Message)
-	requireViolation(t, core.TypeMismatch("meeting.booked"), "event.type", core.RuleValue)
-}
-
 // FuzzParse checks that every input is either an event with its attributes, or refused with the place.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
@@ -191,7 +178,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("{\"\xff\":1}"))
 	rules := map[string]bool{
 		core.RuleMaxBytes: true, core.RuleUTF8: true, core.RuleJSON: true, core.RuleRequired: true, core.RuleType: true,
-		core.RuleLength: true, core.RuleControlCharacter: true, core.RuleValue: true,
+		core.RuleLength: true, core.RuleMaxItems: true, core.RuleControlCharacter: true, core.RuleValue: true,
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		event, err := core.Parse(raw)

@@ -1,5 +1,6 @@
-// Package grpcapi owns ingest's gRPC service: it checks an event as the fan-out will, and publishes it. Who may
-// call is checked before, by pkg/rpc.
+// Package grpcapi owns ingest's gRPC services: it checks an event as the fan-out will, and publishes it, within the
+// quota of its organization; and it does for the other services what they ask of ingest. Who may call is checked
+// before, by pkg/rpc.
 package grpcapi
 
 import (
@@ -27,12 +28,16 @@ type Events struct {
 	ingestv1.UnimplementedEventServiceServer
 	JetStream jetstream.JetStream
 	Catalogue core.Catalogue
+	Quotas    *Quotas
 	Now       func() time.Time
 }
 
 // PublishEvent implements EventService.
 func (e *Events) PublishEvent(ctx context.Context, request *ingestv1.PublishEventRequest) (*ingestv1.PublishEventResponse, error) {
 	organization := strings.TrimPrefix(request.GetParent(), "organizations/")
+	if err := e.Quotas.Take(organization); err != nil {
+		return nil, err
+	}
 	if err := checkContentType(request.GetEvent().GetContentType()); err != nil {
 		return nil, err
 	}
@@ -40,7 +45,8 @@ func (e *Events) PublishEvent(ctx context.Context, request *ingestv1.PublishEven
 	if err != nil {
 		return nil, err
 	}
-	if err := core.Check(e.Catalogue, organization, event); err != nil {
+	// Warnings are counted when the event is fanned out.
+	if _, err := core.Check(e.Catalogue, organization, event, false); err != nil {
 		return nil, err
 	}
 	msg := nats.NewMsg(bus.EventSubject(organization, event.Type))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +43,13 @@ type env struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	events *grpcapi.Events
+	quota  atomic.Pointer[configv1.IngestQuota]
+	clock  atomic.Int64 // nanoseconds since now
+}
+
+// organization is what is configured of every organization.
+func (e *env) organization(string) *configv1.Organization {
+	return &configv1.Organization{IngestQuota: e.quota.Load()}
 }
 
 func setup(t *testing.T) *env {
@@ -58,10 +66,15 @@ func setup(t *testing.T) *env {
 	require.NoError(t, err)
 	require.NoError(t, bus.EnsureStreams(ctx, e.js, bus.DefaultConfig(), discard))
 	triggers := schema.New(core.NewIndex(), discard)
-	triggers.Reset([]*configv1.Resource{{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{
-		Id: "meeting.booked", Schema: `{"properties":{"title":{"type":"string"}}}`,
-	}}}}, 1)
-	e.events = &grpcapi.Events{JetStream: e.js, Catalogue: catalogue{triggers}, Now: now}
+	triggers.Reset([]*configv1.Resource{
+		{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{
+			Id: "meeting.booked", Schema: `{"properties":{"title":{"type":"string"}}}`,
+		}}},
+		{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: "webhook.disabled", Schema: `{}`, Operational: true}}},
+	}, 1)
+	e.events = &grpcapi.Events{JetStream: e.js, Catalogue: catalogue{triggers}, Now: now, Quotas: grpcapi.NewQuotas(e.organization, func() time.Time {
+		return now().Add(time.Duration(e.clock.Load()))
+	})}
 	return e
 }
 
@@ -199,4 +212,67 @@ func TestCallerThatGoesAway(t *testing.T) {
 	cancel()
 	_, err := e.events.PublishEvent(ctx, request(event("1", "meeting.booked", `{}`)))
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestOperationalTriggersAreNotForCallers(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	_, err := e.events.PublishEvent(t.Context(), request(event("1", "webhook.disabled", `{}`)))
+	require.True(t, fault.Is(err, fault.PermissionDenied), "%v", err)
+	require.Equal(t, "RESERVED_TRIGGER", fault.From(err).Reason)
+	require.Len(t, fault.From(err).Fields, 1)
+	require.Equal(t, "event.type", fault.From(err).Fields[0].Path)
+
+	// Not even with what would prove it on NATS: callers are others.
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(strings.ToLower(bus.HeaderOperational),
+		bus.OperationalToken(secret.New("service-token-of-the-tests-0123456789"), bus.EventMsgID("acme", bus.OperationalSource, "1"))))
+	body := fmt.Sprintf(`{"specversion":"1.0","id":"1","source":%q,"type":"webhook.disabled","data":{}}`, bus.OperationalSource)
+	_, err = e.events.PublishEvent(ctx, request(body))
+	require.True(t, fault.Is(err, fault.PermissionDenied), "%v", err)
+	require.Zero(t, e.stored(t))
+}
+
+func TestQuotaOfAnOrganization(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	n := 0
+	publish := func() error {
+		n++
+		_, err := e.events.PublishEvent(t.Context(), request(event(fmt.Sprint(n), "meeting.booked", `{}`)))
+		return err
+	}
+	requireAllowed := func(times int) {
+		t.Helper()
+		for range times {
+			require.NoError(t, publish())
+		}
+	}
+	requireRefused := func(after time.Duration) {
+		t.Helper()
+		err := publish()
+		require.True(t, fault.Is(err, fault.ResourceExhausted), "%v", err)
+		f := fault.From(err)
+		require.Equal(t, "INGEST_QUOTA_EXCEEDED", f.Reason)
+		require.Equal(t, "parent", f.Fields[0].Path)
+		require.InDelta(t, after, f.RetryAfter, float64(time.Millisecond))
+	}
+	requireAllowed(10) // no quota
+	e.quota.Store(&configv1.IngestQuota{EventsPerSecond: 0.5, Burst: 3})
+	requireAllowed(3)
+	requireRefused(2 * time.Second)
+	e.clock.Add(int64(time.Second))
+	requireRefused(time.Second)
+	require.EqualValues(t, 13, e.stored(t), "what is refused is not stored")
+	e.clock.Add(int64(time.Second))
+	requireAllowed(1)
+	requireRefused(2 * time.Second)
+
+	e.quota.Store(&configv1.IngestQuota{EventsPerSecond: 100, Burst: 1}) // takes effect at once
+	requireRefused(10 * time.Millisecond)
+	e.clock.Add(int64(10 * time.Millisecond))
+	requireAllowed(1)
+	e.quota.Store(&configv1.IngestQuota{Burst: 1}) // none at all, for now
+	requireRefused(time.Hour)
+	e.quota.Store(nil)
+	requireAllowed(10)
 }

@@ -8,15 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
-	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/secret"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
 )
 
@@ -32,6 +30,10 @@ type Metrics interface {
 	FannedOut(deliveries int)
 	// Rejected counts an event that was not accepted, by the rule it breaks.
 	Rejected(rule string)
+	// Warned counts an event that was accepted although its data does not satisfy the schema.
+	Warned()
+	// FiltersFailed counts filters that could not tell whether an event satisfies them.
+	FiltersFailed(n int)
 }
 
 // Worker fans events out.
@@ -41,6 +43,10 @@ type Worker struct {
 	Catalogue core.Catalogue
 	Index     *core.Index
 	Metrics   Metrics
+	// ServiceToken is what operational events are proven with.
+	ServiceToken secret.String
+	// Start returns since when the events of a platform trigger are taken; zero: since ever.
+	Start func(trigger string) time.Time
 	// HeardSince reports whether what was configured by a time is known here.
 	HeardSince func(t time.Time) bool
 	Logger     *slog.Logger
@@ -52,7 +58,7 @@ func (w *Worker) Run(ctx context.Context, trigger string) error {
 	consumer := &bus.Consumer{
 		JetStream: w.JetStream,
 		Stream:    bus.StreamEvents,
-		Config:    w.Config.IngestConsumer(trigger),
+		Config:    w.Config.IngestConsumer(trigger, w.Start(trigger)),
 		Pull:      pull,
 		Workers:   workers,
 		Handle:    func(ctx context.Context, msg *bus.Msg) { w.settle(ctx, msg, w.fanOut) },
@@ -78,14 +84,11 @@ func (w *Worker) RunIndex(ctx context.Context) error {
 // errNotYet says that an event may be about something that was configured a moment ago.
 var errNotYet = errors.New("the configuration may not have arrived yet")
 
-// configurationDelay is how long after an event was stored what it names may still be on its way to us.
-const configurationDelay = 2 * time.Second
-
 // settle handles an event and gives its message the answer that follows.
 func (w *Worker) settle(ctx context.Context, msg *bus.Msg, handle func(context.Context, *bus.Msg) error) {
 	err := handle(ctx, msg)
 	if errors.Is(err, errNotYet) {
-		msg.Later(configurationDelay / 4)
+		msg.Later(core.ConfigurationDelay / 4)
 		return
 	}
 	msg.Settle(err)
@@ -97,58 +100,101 @@ func (w *Worker) fanOut(ctx context.Context, msg *bus.Msg) error {
 	if err != nil {
 		return err
 	}
-	event, err := w.accept(msg, organization, trigger)
+	event, warning, err := w.accept(organization, trigger, msg.Data(), msg.Headers())
 	if err != nil {
 		return w.reject(ctx, msg, organization, msg.Data(), err)
 	}
-	webhooks, revision := w.Index.Match(organization, trigger)
+	match := w.Index.Match(organization, event)
+	task := task{
+		lane: bus.Lane(trigger), organization: organization, event: event, header: msg.Headers(),
+		sequence: msg.Sequence, stored: msg.Stored, revision: match.Revision,
+	}
+	futures, err := w.publish(task, match.Webhooks)
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, futures); err != nil {
+		return err
+	}
+	w.Metrics.FannedOut(len(match.Webhooks))
+	w.Metrics.FiltersFailed(match.FailedFilters)
+	if warning {
+		w.Metrics.Warned()
+	}
+	return nil
+}
+
+// accept checks an event that came over NATS. A warning says that its data does not satisfy the schema.
+func (w *Worker) accept(organization, trigger string, body []byte, header nats.Header) (event *core.Event, warning bool, err error) {
+	event, err = core.Parse(body)
+	if err != nil {
+		return nil, false, err
+	}
+	if event.Type != trigger {
+		return nil, false, core.TypeMismatch(trigger)
+	}
+	warning, err = core.Check(w.Catalogue, organization, event, w.operational(organization, event, header))
+	return event, warning, err
+}
+
+// operational reports whether Meetwire itself has published an event.
+func (w *Worker) operational(organization string, event *core.Event, header nats.Header) bool {
+	return event.Source == bus.OperationalSource &&
+		bus.CheckOperational(w.ServiceToken, header, bus.EventMsgID(organization, event.Source, event.ID))
+}
+
+// task is an event that is being fanned out.
+type task struct {
+	lane         string
+	organization string
+	event        *core.Event
+	header       nats.Header // as published
+	sequence     uint64
+	stored       time.Time
+	revision     int64 // of the configuration that it was matched with
+}
+
+// publish publishes one delivery for each webhook. What is sent is stored when await says so.
+func (w *Worker) publish(t task, webhooks []string) ([]jetstream.PubAckFuture, error) {
 	futures := make([]jetstream.PubAckFuture, len(webhooks))
 	for i, webhook := range webhooks {
-		delivery := w.delivery(msg, organization, trigger, event, webhook, revision)
-		futures[i], err = bus.PublishAsync(w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID))
-		if err != nil {
-			return fmt.Errorf("publish a delivery: %w", err)
+		delivery := t.delivery(webhook)
+		var err error
+		if futures[i], err = bus.PublishAsync(w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID)); err != nil {
+			return nil, fmt.Errorf("publish a delivery: %w", err)
 		}
 	}
+	return futures, nil
+}
+
+// await waits until everything that was published is stored.
+func await(ctx context.Context, futures []jetstream.PubAckFuture) error {
 	for _, future := range futures {
 		if _, err := bus.Await(ctx, future); err != nil {
 			return fmt.Errorf("publish a delivery: %w", err)
 		}
 	}
-	w.Metrics.FannedOut(len(webhooks))
 	return nil
-}
-
-// accept checks an event that came over NATS.
-func (w *Worker) accept(msg *bus.Msg, organization, trigger string) (*core.Event, error) {
-	event, err := core.Parse(msg.Data())
-	if err != nil {
-		return nil, err
-	}
-	if event.Type != trigger {
-		return nil, core.TypeMismatch(trigger)
-	}
-	return event, core.Check(w.Catalogue, organization, event)
 }
 
 // delivery makes the message of one delivery. Nothing of what the publisher put into the headers travels on but
 // the trace context.
-func (w *Worker) delivery(msg *bus.Msg, organization, trigger string, event *core.Event, webhook string, revision int64) *nats.Msg {
-	out := nats.NewMsg(bus.DeliverySubject(bus.Lane(trigger), organization, webhook))
-	out.Data = event.Raw
+func (t *task) delivery(webhook string) *nats.Msg {
+	out := nats.NewMsg(bus.DeliverySubject(t.lane, t.organization, webhook))
+	out.Data = t.event.Raw
 	out.Header = nats.Header{
-		bus.HeaderDeliveryID:     {bus.DeliveryID(organization, event.Source, event.ID, webhook)},
-		bus.HeaderOrganization:   {organization},
+		bus.HeaderDeliveryID:     {bus.DeliveryID(t.organization, t.event.Source, t.event.ID, webhook)},
+		bus.HeaderOrganization:   {t.organization},
 		bus.HeaderWebhookID:      {webhook},
-		bus.HeaderTrigger:        {trigger},
-		bus.HeaderSource:         {event.Source},
-		bus.HeaderEventID:        {event.ID},
-		bus.HeaderEventSequence:  {strconv.FormatUint(msg.Sequence, 10)},
-		bus.HeaderConfigRevision: {strconv.FormatInt(revision, 10)},
-		bus.HeaderAcceptedAt:     {msg.Stored.UTC().Format(time.RFC3339Nano)},
+		bus.HeaderTrigger:        {t.event.Type},
+		bus.HeaderSource:         {t.event.Source},
+		bus.HeaderEventID:        {t.event.ID},
+		bus.HeaderEventSequence:  {strconv.FormatUint(t.sequence, 10)},
+		bus.HeaderConfigRevision: {strconv.FormatInt(t.revision, 10)},
+		bus.HeaderAcceptedAt:     {t.stored.UTC().Format(time.RFC3339Nano)},
 	}
 	for _, trace := range []string{bus.HeaderTraceParent, bus.HeaderTraceState} {
-		if value := msg.Headers().Get(trace); value != "" && len(value) <= maxTrace {
+		if value := t.header.Get(trace); value != "" && len(value) <= maxTrace {
 			out.Header[trace] = []string{value}
 		}
 	}
@@ -158,94 +204,3 @@ func (w *Worker) delivery(msg *bus.Msg, organization, trigger string, event *cor
 // maxTrace is the greatest length of a trace header that is passed on: what the W3C recommendation asks every
 // system to take.
 const maxTrace = 512
-
-// route moves an event to REJECTS when no lane carries its trigger.
-func (w *Worker) route(ctx context.Context, msg *bus.Msg) error {
-	organization, trigger, err := bus.ParseEventSubject(msg.Subject())
-	if err != nil {
-		return err
-	}
-	if bus.IsTrigger(trigger) && (bus.Lane(trigger) == bus.LaneCustom || w.Catalogue.HasTrigger(organization, trigger)) {
-		return nil
-	}
-	if bus.IsTrigger(trigger) && w.young(msg) {
-		return errNotYet
-	}
-	stream, err := w.JetStream.Stream(ctx, bus.StreamEvents)
-	if err != nil {
-		return fmt.Errorf("open stream %s: %w", bus.StreamEvents, err)
-	}
-	whole, err := stream.GetMsg(ctx, msg.Sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil // it has expired in between
-	}
-	if err != nil {
-		return fmt.Errorf("read the event: %w", err)
-	}
-	return w.keep(ctx, msg, organization, whole.Data, core.UnknownTrigger("type"))
-}
-
-// young reports that what an event names may have been configured and not have reached us yet: the event was stored
-// a moment ago, or the configuration feed has been silent since.
-func (w *Worker) young(msg *bus.Msg) bool {
-	return w.Now().Sub(msg.Stored) < configurationDelay || !w.HeardSince(msg.Stored)
-}
-
-// reject keeps what cannot be accepted, unless it may become acceptable in a moment.
-func (w *Worker) reject(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {
-	if rule := ruleOf(reason); (rule == core.RuleUnknownOrganization || rule == core.RuleUnknownTrigger) && w.young(msg) {
-		return errNotYet
-	}
-	return w.keep(ctx, msg, organization, body, reason)
-}
-
-// keep stores an event in REJECTS with the reason.
-func (w *Worker) keep(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {
-	f := fault.From(reason)
-	field := fault.Field{}
-	if len(f.Fields) > 0 {
-		field = f.Fields[0]
-	}
-	out := nats.NewMsg(bus.RejectSubject(organization))
-	out.Data = body
-	out.Header = nats.Header{
-		bus.HeaderReason:        {field.Rule},
-		bus.HeaderField:         {oneLine(field.Path)},
-		bus.HeaderDetail:        {oneLine(field.Message)},
-		bus.HeaderSubject:       {msg.Subject()},
-		bus.HeaderOrganization:  {organization},
-		bus.HeaderEventSequence: {strconv.FormatUint(msg.Sequence, 10)},
-		bus.HeaderAcceptedAt:    {msg.Stored.UTC().Format(time.RFC3339Nano)},
-	}
-	if _, err := bus.Publish(ctx, w.JetStream, out, msg.ID()); err != nil {
-		return fmt.Errorf("keep a rejected event: %w", err)
-	}
-	w.Metrics.Rejected(field.Rule)
-	w.Logger.WarnContext(ctx, "event rejected", "organization", organization, "subject", msg.Subject(),
-		"event_sequence", msg.Sequence, "rule", field.Rule, "field", field.Path)
-	return nil
-}
-
-func ruleOf(err error) string {
-	if fields := fault.From(err).Fields; len(fields) > 0 {
-		return fields[0].Rule
-	}
-	return ""
-}
-
-// maxHeaderText bounds what of a publisher's own words goes into a header.
-const maxHeaderText = 1024
-
-// oneLine makes text fit for a header.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	if len(text) > maxHeaderText {
-		text = strings.ToValidUTF8(text[:maxHeaderText], "")
-	}
-	return strings.TrimSpace(text)
-}

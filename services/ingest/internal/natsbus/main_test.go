@@ -44,7 +44,7 @@ func newContext(t testing.TB) context.Context {
 
 // counts implements natsbus.Metrics.
 type counts struct {
-	events, deliveries atomic.Int64
+	events, deliveries, warned, filters atomic.Int64
 
 	mu       sync.Mutex
 	rejected map[string]int
@@ -63,6 +63,10 @@ func (c *counts) Rejected(rule string) {
 	}
 	c.rejected[rule]++
 }
+
+func (c *counts) Warned() { c.warned.Add(1) }
+
+func (c *counts) FiltersFailed(n int) { c.filters.Add(int64(n)) }
 
 func (c *counts) byRule() map[string]int {
 	c.mu.Lock()
@@ -87,7 +91,11 @@ type env struct {
 	triggers *schema.Catalogue
 	metrics  *counts
 	worker   *natsbus.Worker
+	start    map[string]time.Time // of triggers that were registered later
 }
+
+// serviceToken is what Meetwire itself publishes with.
+var serviceToken = secret.New("service-token-of-the-tests-0123456789")
 
 // setup makes everything and runs no worker. Events count as old, so that nothing is waited for.
 func setup(t testing.TB) *env {
@@ -106,19 +114,33 @@ func setup(t testing.TB) *env {
 	e.triggers = schema.New(index, discard)
 	e.worker = &natsbus.Worker{
 		JetStream: e.js, Config: config, Catalogue: catalogue{e.triggers}, Index: index, Metrics: e.metrics, Logger: discard,
-		HeardSince: func(time.Time) bool { return true },
-		Now:        func() time.Time { return time.Now().Add(time.Hour) },
+		ServiceToken: serviceToken,
+		Start:        func(trigger string) time.Time { return e.start[trigger] },
+		HeardSince:   func(time.Time) bool { return true },
+		Now:          func() time.Time { return time.Now().Add(time.Hour) },
 	}
 	e.configure(
-		trigger("meeting.booked", `{"type":"object","properties":{"title":{"type":"string"}}}`), trigger("custom.door.opened", `{}`),
+		trigger("meeting.booked", `{"type":"object","properties":{"title":{"type":"string"}}}`), ownTrigger("acme", "custom.door.opened", `{}`),
 		webhook("w1", "acme", "meeting.booked"), webhook("w2", "acme", "meeting.booked", "custom.door.opened"),
 		webhook("w3", "acme", "meeting.canceled"), webhook("w4", "beta", "meeting.booked"),
 	)
 	return e
 }
 
-// configure replaces the configuration.
-func (e *env) configure(resources ...*configv1.Resource) { e.triggers.Reset(resources, revision) }
+// configure replaces the configuration, but for the organizations.
+func (e *env) configure(resources ...*configv1.Resource) {
+	e.triggers.Reset(append(resources, organization("acme"), organization("beta")), revision)
+}
+
+func organization(id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: id, WebhooksAvailable: true}}}
+}
+
+func ownTrigger(organization, id, schema string) *configv1.Resource {
+	own := trigger(id, schema)
+	own.GetTrigger().Organization = organization
+	return own
+}
 
 func trigger(id, schema string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: id, Schema: schema}}}

@@ -3,200 +3,130 @@
 package schema
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"strconv"
-	"strings"
 	"sync"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
-
+	"github.com/meetwire/meetwire/pkg/filter"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
 )
 
 // Catalogue implements configfeed.Sink and, with the watcher's organizations, core.Catalogue.
 type Catalogue struct {
-	index  *core.Index
-	logger *slog.Logger
+	index   *core.Index
+	logger  *slog.Logger
+	filters filter.Cache
 
 	mu       sync.RWMutex
-	triggers map[string]*jsonschema.Schema // nil for a schema that cannot be compiled
+	triggers map[key]core.Trigger
 }
+
+// key identifies a trigger: two organizations may have one with the same id.
+type key struct{ organization, id string }
 
 // New makes an empty catalogue that keeps the index up to date.
 func New(index *core.Index, logger *slog.Logger) *Catalogue {
-	return &Catalogue{index: index, logger: logger, triggers: make(map[string]*jsonschema.Schema)}
+	return &Catalogue{index: index, logger: logger, triggers: make(map[key]core.Trigger)}
+}
+
+// difference is what resources of the feed change here.
+type difference struct {
+	core.Change
+
+	triggers map[key]core.Trigger
+	deleted  []key
+}
+
+// read finds in resources what matters here.
+func (c *Catalogue) read(resources []*configv1.Resource) difference {
+	d := difference{triggers: make(map[key]core.Trigger)}
+	for _, resource := range resources {
+		switch r := resource.GetResource().(type) {
+		case *configv1.Resource_Organization:
+			d.Organizations = append(d.Organizations, core.Organization{
+				ID: r.Organization.GetId(), WebhooksAvailable: r.Organization.GetWebhooksAvailable(),
+			})
+		case *configv1.Resource_DeletedOrganization:
+			d.DeletedOrganizations = append(d.DeletedOrganizations, r.DeletedOrganization)
+		case *configv1.Resource_Webhook:
+			d.Webhooks = append(d.Webhooks, c.webhook(r.Webhook))
+		case *configv1.Resource_DeletedWebhook:
+			d.DeletedWebhooks = append(d.DeletedWebhooks, r.DeletedWebhook)
+		case *configv1.Resource_Trigger:
+			d.triggers[key{r.Trigger.GetOrganization(), r.Trigger.GetId()}] = c.trigger(r.Trigger)
+		case *configv1.Resource_DeletedTrigger:
+			d.deleted = append(d.deleted, key{r.DeletedTrigger.GetOrganization(), r.DeletedTrigger.GetId()})
+		}
+	}
+	return d
 }
 
 // Reset implements configfeed.Sink.
 func (c *Catalogue) Reset(snapshot []*configv1.Resource, revision int64) {
-	var webhooks []core.Webhook
-	triggers := make(map[string]*jsonschema.Schema)
-	for _, resource := range snapshot {
-		switch r := resource.GetResource().(type) {
-		case *configv1.Resource_Webhook:
-			webhooks = append(webhooks, webhook(r.Webhook))
-		case *configv1.Resource_Trigger:
-			triggers[r.Trigger.GetId()] = c.compile(r.Trigger)
-		}
-	}
+	d := c.read(snapshot)
 	// The index first: an event of a trigger that is known must find the webhooks that came with it.
-	c.index.Reset(webhooks, revision)
+	c.index.Reset(d.Change, revision)
 	c.mu.Lock()
-	c.triggers = triggers
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	c.triggers = d.triggers
 }
 
 // Apply implements configfeed.Sink.
 func (c *Catalogue) Apply(change *configv1.Change) {
-	var put []core.Webhook
-	var removed []string
-	triggers := make(map[string]*jsonschema.Schema)
-	for _, resource := range change.GetResources() {
-		switch r := resource.GetResource().(type) {
-		case *configv1.Resource_Webhook:
-			put = append(put, webhook(r.Webhook))
-		case *configv1.Resource_DeletedWebhook:
-			removed = append(removed, r.DeletedWebhook)
-		case *configv1.Resource_Trigger:
-			triggers[r.Trigger.GetId()] = c.compile(r.Trigger)
-		}
-	}
-	c.index.Apply(put, removed, change.GetRevision())
+	d := c.read(change.GetResources())
+	c.index.Apply(d.Change, change.GetRevision())
 	c.mu.Lock()
-	maps.Copy(c.triggers, triggers)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	for _, k := range d.deleted {
+		delete(c.triggers, k)
+	}
+	maps.Copy(c.triggers, d.triggers)
+	for _, organization := range d.DeletedOrganizations {
+		maps.DeleteFunc(c.triggers, func(k key, _ core.Trigger) bool { return organization != "" && k.organization == organization })
+	}
 }
 
-func webhook(w *configv1.Webhook) core.Webhook {
-	return core.Webhook{ID: w.GetId(), Organization: w.GetOrganization(), Triggers: w.GetTriggers(), Paused: w.GetPaused()}
+func (c *Catalogue) webhook(w *configv1.Webhook) core.Webhook {
+	webhook := core.Webhook{
+		ID:           w.GetId(),
+		Organization: w.GetOrganization(),
+		Triggers:     w.GetTriggers(),
+		EventTypes:   w.GetEventTypes(),
+		Teams:        w.GetTeams(),
+		// What is for one that is disabled becomes a dead letter, which is delivery's to decide.
+		Paused: w.GetStatus() == configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED,
+	}
+	if source := w.GetFilter(); source != "" {
+		webhook.Filter = condition{c.filters.Get(source)}
+	}
+	return webhook
 }
 
-// compile compiles a schema. One that cannot be compiled accepts everything: subscription has checked it, so
-// this is a defect of ours, for which no event may be refused.
-func (c *Catalogue) compile(trigger *configv1.Trigger) *jsonschema.Schema {
-	compiled, err := compile(trigger.GetSchema())
+// trigger compiles a trigger's schema. One that cannot be compiled accepts everything: subscription has checked it,
+// so this is a defect of ours, for which no event may be refused.
+func (c *Catalogue) trigger(t *configv1.Trigger) core.Trigger {
+	trigger := core.Trigger{Operational: t.GetOperational(), WarnOnly: t.GetSchemaWarnOnly()}
+	if created := t.GetCreateTime(); created.IsValid() && t.GetOrganization() == "" {
+		trigger.Start = core.TriggerStart(created.AsTime())
+	}
+	schema, err := compile(t.GetSchema())
 	if err != nil {
-		c.logger.Error("schema of a trigger cannot be compiled and is not applied", "trigger", trigger.GetId(), "error", err)
-		return nil
+		c.logger.Error("schema of a trigger cannot be compiled and is not applied",
+			"trigger", t.GetId(), "organization", t.GetOrganization(), "error", err)
+		return trigger
 	}
-	return compiled
+	trigger.Schema = compiled{schema}
+	return trigger
 }
 
-// errRemote refuses references that lead out of the schema.
-var errRemote = errors.New("a schema may refer only to itself")
-
-type noLoader struct{}
-
-func (noLoader) Load(string) (any, error) { return nil, errRemote }
-
-func compile(schema string) (*jsonschema.Schema, error) {
-	document, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil {
-		return nil, fmt.Errorf("read the schema: %w", err)
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.AssertFormat()
-	compiler.UseLoader(noLoader{})
-	const location = "mem:///trigger.json"
-	if err := compiler.AddResource(location, document); err != nil {
-		return nil, fmt.Errorf("add the schema: %w", err)
-	}
-	compiled, err := compiler.Compile(location)
-	if err != nil {
-		return nil, fmt.Errorf("compile the schema: %w", err)
-	}
-	return compiled, nil
-}
-
-// HasTrigger reports whether a trigger exists for an organization. All of them are everybody's.
-func (c *Catalogue) HasTrigger(_, trigger string) bool {
+// Trigger returns an organization's own trigger, or one of the platform.
+func (c *Catalogue) Trigger(organization, id string) (core.Trigger, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	_, ok := c.triggers[trigger]
-	return ok
-}
-
-// CheckData implements core.Catalogue.
-func (c *Catalogue) CheckData(trigger string, data json.RawMessage) (pointer, problem string, ok bool) {
-	c.mu.RLock()
-	schema := c.triggers[trigger]
-	c.mu.RUnlock()
-	if schema == nil {
-		return "", "", true
+	if trigger, ok := c.triggers[key{organization, id}]; ok {
+		return trigger, true
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		return "", "must be JSON", false
-	}
-	if place, found := hugeNumber(value, nil); found {
-		return pointerTo(place), "must be a number with an exponent from -308 to 308", false
-	}
-	var invalid *jsonschema.ValidationError
-	if err := schema.Validate(value); errors.As(err, &invalid) {
-		pointer, problem = describe(invalid)
-		return pointer, problem, false
-	}
-	return "", "", true
-}
-
-// maxExponent bounds the exponents of numbers to those that everybody can read (RFC 8259, section 6). The schema
-// library computes with exact fractions, for which a greater one takes much memory, or is more than it can take.
-const maxExponent = 308
-
-// hugeNumber returns where a number has an exponent that is too great.
-func hugeNumber(value any, at []string) (place []string, found bool) {
-	switch v := value.(type) {
-	case json.Number:
-		_, exponent, ok := strings.Cut(strings.ToLower(v.String()), "e")
-		if !ok {
-			return nil, false
-		}
-		n, err := strconv.Atoi(exponent)
-		return at, err != nil || n > maxExponent || n < -maxExponent
-	case map[string]any:
-		for key, inner := range v {
-			if place, found := hugeNumber(inner, append(at, key)); found {
-				return place, true
-			}
-		}
-	case []any:
-		for i, inner := range v {
-			if place, found := hugeNumber(inner, append(at, strconv.Itoa(i))); found {
-				return place, true
-			}
-		}
-	}
-	return nil, false
-}
-
-// pointerTo writes a place as a JSON pointer (RFC 6901).
-func pointerTo(place []string) string {
-	var b strings.Builder
-	for _, token := range place {
-		b.WriteByte('/')
-		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
-	}
-	return b.String()
-}
-
-// describe names the first place, in depth, at which data breaks its schema.
-func describe(invalid *jsonschema.ValidationError) (pointer, problem string) {
-	for len(invalid.Causes) > 0 {
-		invalid = invalid.Causes[0]
-	}
-	pointer = pointerTo(invalid.InstanceLocation)
-	if missing, ok := invalid.ErrorKind.(*kind.Required); ok {
-		return pointer, "must have " + strings.Join(missing.Missing, ", ")
-	}
-	return pointer, invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+	trigger, ok := c.triggers[key{id: id}]
+	return trigger, ok
 }

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
@@ -44,9 +46,33 @@ func trigger(id, schema string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: id, Schema: schema}}}
 }
 
-func webhook(id, organization string, paused bool, triggers ...string) *configv1.Resource {
+func ownTrigger(organization, id, schema string) *configv1.Resource {
+	own := trigger(id, schema)
+	own.GetTrigger().Organization = organization
+	return own
+}
+
+func deletedTrigger(organization, id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedTrigger{DeletedTrigger: &configv1.TriggerKey{Organization: organization, Id: id}}}
+}
+
+func organization(id string, webhooks bool) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: id, WebhooksAvailable: webhooks}}}
+}
+
+func deletedOrganization(id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedOrganization{DeletedOrganization: id}}
+}
+
+const (
+	active   = configv1.WebhookStatus_WEBHOOK_STATUS_ACTIVE
+	paused   = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED
+	disabled = configv1.WebhookStatus_WEBHOOK_STATUS_DISABLED
+)
+
+func webhook(id, organization string, status configv1.WebhookStatus, triggers ...string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Webhook{Webhook: &configv1.Webhook{
-		Id: id, Organization: organization, Paused: paused, Triggers: triggers,
+		Id: id, Organization: organization, Status: status, Triggers: triggers,
 	}}}
 }
 
@@ -72,10 +98,28 @@ func (e *env) change(revision int64, resources ...*configv1.Resource) {
 	e.catalogue.Apply(&configv1.Change{Revision: revision, Resources: resources})
 }
 
+// check checks data against the schema of a trigger of the platform.
+func (e *env) check(trigger, data string) (pointer, problem string, ok bool) {
+	return check(e.catalogue, "acme", trigger, data)
+}
+
+func check(catalogue *schema.Catalogue, organization, id, data string) (pointer, problem string, ok bool) {
+	trigger, known := catalogue.Trigger(organization, id)
+	if !known || trigger.Schema == nil {
+		return "", "", known
+	}
+	return trigger.Schema.Check(json.RawMessage(data))
+}
+
+func (e *env) has(organization, trigger string) bool {
+	_, ok := e.catalogue.Trigger(organization, trigger)
+	return ok
+}
+
 // requireValid asserts that data satisfies a trigger's schema.
 func (e *env) requireValid(t *testing.T, trigger, data string) {
 	t.Helper()
-	pointer, problem, ok := e.catalogue.CheckData(trigger, json.RawMessage(data))
+	pointer, problem, ok := e.check(trigger, data)
 	require.True(t, ok, "%s: %s", pointer, problem)
 	require.Empty(t, pointer+problem)
 }
@@ -107,7 +151,7 @@ func TestDataIsCheckedAndTheViolationNamesThePlace(t *testing.T) {
 		{`{"title":"x","attendees":[{"email":"a@example.com","phone":1}]}`, "/attendees/0", "phone"},
 		{`{"title":"x","attendees":[{"email":"a@example.com"},{"email":"a@example.com"}]}`, "/attendees", ""},
 	} {
-		pointer, problem, ok := e.catalogue.CheckData("meeting.booked", json.RawMessage(c.data))
+		pointer, problem, ok := e.check("meeting.booked", c.data)
 		require.False(t, ok, c.data)
 		require.Equal(t, c.pointer, pointer, c.data)
 		require.NotEmpty(t, problem)
@@ -126,14 +170,14 @@ func TestNumbersThatNobodyCanReadAreRefused(t *testing.T) {
 			"/attendees/0/age": `{"title":"x","attendees":[{"email":"a@example.com","age":%s}]}`,
 			"/other/0/a~1b":    `{"title":"x","attendees":[],"other":[{"a/b":%s}]}`,
 		} {
-			pointer, problem, ok := e.catalogue.CheckData("meeting.booked", json.RawMessage(fmt.Sprintf(data, number)))
+			pointer, problem, ok := e.check("meeting.booked", fmt.Sprintf(data, number))
 			require.False(t, ok)
 			require.Equal(t, place, pointer)
 			require.Contains(t, problem, "308")
 		}
-		_, _, ok := e.catalogue.CheckData("any.thing", json.RawMessage("["+number+","+number+"]"))
+		_, _, ok := e.check("any.thing", "["+number+","+number+"]")
 		require.False(t, ok)
-		_, _, ok = e.catalogue.CheckData("any.thing", json.RawMessage(number))
+		_, _, ok = e.check("any.thing", number)
 		require.False(t, ok)
 	}
 	for _, number := range []string{"1e308", "1E-308", "123456789012345678901234567890", "0e0", strings.Repeat("9", 1000)} {
@@ -145,17 +189,17 @@ func TestChangedSchemaIsAppliedFromThenOn(t *testing.T) {
 	t.Parallel()
 	e := setup(t, trigger("meeting.booked", `{"type":"object"}`))
 	e.requireValid(t, "meeting.booked", `{}`)
-	require.False(t, e.catalogue.HasTrigger("acme", "meeting.canceled"))
+	require.False(t, e.has("acme", "meeting.canceled"))
 
 	e.change(2, trigger("meeting.booked", `{"type":"array"}`), trigger("meeting.canceled", `{}`))
-	_, _, ok := e.catalogue.CheckData("meeting.booked", json.RawMessage(`{}`))
+	_, _, ok := e.check("meeting.booked", `{}`)
 	require.False(t, ok)
 	e.requireValid(t, "meeting.booked", `[]`)
-	require.True(t, e.catalogue.HasTrigger("acme", "meeting.canceled"))
-	require.True(t, e.catalogue.HasTrigger("beta", "meeting.canceled"), "triggers are everybody's")
+	require.True(t, e.has("acme", "meeting.canceled"))
+	require.True(t, e.has("beta", "meeting.canceled"), "triggers are everybody's")
 
 	e.catalogue.Reset([]*configv1.Resource{trigger("meeting.canceled", `{}`)}, 3)
-	require.False(t, e.catalogue.HasTrigger("acme", "meeting.booked"), "a snapshot replaces everything")
+	require.False(t, e.has("acme", "meeting.booked"), "a snapshot replaces everything")
 }
 
 func TestSchemaThatCannotBeCompiledRefusesNothing(t *testing.T) {
@@ -166,12 +210,12 @@ func TestSchemaThatCannotBeCompiledRefusesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := setup(t, trigger("meeting.booked", broken))
-			require.True(t, e.catalogue.HasTrigger("acme", "meeting.booked"))
+			require.True(t, e.has("acme", "meeting.booked"))
 			e.requireValid(t, "meeting.booked", `{"anything":1}`)
 			require.Contains(t, e.log.String(), "meeting.booked", "whoever operates this is told")
 
 			e.change(2, trigger("meeting.booked", `false`))
-			_, _, ok := e.catalogue.CheckData("meeting.booked", json.RawMessage(`{}`))
+			_, _, ok := e.check("meeting.booked", `{}`)
 			require.False(t, ok)
 			e.change(3, trigger("meeting.booked", broken))
 			e.requireValid(t, "meeting.booked", `{}`)
@@ -200,30 +244,119 @@ func TestSchemaRefersOnlyToItself(t *testing.T) {
 	accepting.Wait()
 }
 
+func (e *env) match(organization, trigger string) []string {
+	return e.index.Match(organization, &core.Event{Type: trigger}).Webhooks
+}
+
+func (e *env) revision() int64 { return e.index.Match("acme", &core.Event{}).Revision }
+
 func TestWebhooksReachTheIndex(t *testing.T) {
 	t.Parallel()
-	e := setup(t, webhook("w1", "acme", false, "meeting.booked"), webhook("w2", "acme", true, "meeting.booked"), webhook("w3", "beta", false, "meeting.booked"))
-	match := func(organization string) []string {
-		ids, _ := e.index.Match(organization, "meeting.booked")
-		return ids
-	}
-	require.Equal(t, []string{"w1"}, match("acme"))
-	require.Equal(t, []string{"w3"}, match("beta"))
-	_, revision := e.index.Match("acme", "meeting.booked")
-	require.EqualValues(t, 1, revision)
+	e := setup(t, organization("acme", true), organization("beta", true),
+		webhook("w1", "acme", active, "meeting.booked"), webhook("w2", "acme", paused, "meeting.booked"), webhook("w3", "beta", active, "meeting.booked"))
+	require.Equal(t, []string{"w1"}, e.match("acme", "meeting.booked"))
+	require.Equal(t, []string{"w3"}, e.match("beta", "meeting.booked"))
+	require.EqualValues(t, 1, e.revision())
 
-	e.change(2, webhook("w2", "acme", false, "meeting.booked", "meeting.canceled"), deletedWebhook("w3"))
-	require.Equal(t, []string{"w1", "w2"}, match("acme"))
-	require.Empty(t, match("beta"))
-	_, revision = e.index.Match("acme", "meeting.booked")
-	require.EqualValues(t, 2, revision)
+	e.change(2, webhook("w2", "acme", active, "meeting.booked", "meeting.canceled"), deletedWebhook("w3"))
+	require.Equal(t, []string{"w1", "w2"}, e.match("acme", "meeting.booked"))
+	require.Empty(t, e.match("beta", "meeting.booked"))
+	require.EqualValues(t, 2, e.revision())
+
+	require.Equal(t, []string{"w2"}, e.match("acme", "meeting.canceled"))
 
 	e.change(3) // about nothing that matters here
-	_, revision = e.index.Match("acme", "meeting.booked")
-	require.EqualValues(t, 3, revision)
+	require.EqualValues(t, 3, e.revision())
+	e.change(4, webhook("w2", "acme", disabled, "meeting.booked"))
+	require.Equal(t, []string{"w1", "w2"}, e.match("acme", "meeting.booked"), "what is for w2 becomes a dead letter")
 
 	e.catalogue.Reset(nil, 9)
-	require.Empty(t, match("acme"))
+	require.Empty(t, e.match("acme", "meeting.booked"))
+}
+
+func TestPlanReachesTheIndex(t *testing.T) {
+	t.Parallel()
+	e := setup(t, organization("acme", false), webhook("w1", "acme", active, "meeting.booked"))
+	require.Empty(t, e.match("acme", "meeting.booked"))
+	e.change(2, organization("acme", true))
+	require.Equal(t, []string{"w1"}, e.match("acme", "meeting.booked"))
+	e.change(3, organization("acme", false))
+	require.Empty(t, e.match("acme", "meeting.booked"))
+}
+
+func TestScopeTypesAndFilterReachTheIndex(t *testing.T) {
+	t.Parallel()
+	w := webhook("w1", "acme", active, "meeting.*")
+	w.GetWebhook().Teams, w.GetWebhook().EventTypes = []string{"sales", "core"}, []string{"intro", "demo"}
+	w.GetWebhook().Filter = `event.data.minutes > 30 && event.id != "2"`
+	broken := webhook("w2", "acme", active, "meeting.booked")
+	broken.GetWebhook().Filter = `event.data.minutes >`
+	e := setup(t, organization("acme", true), w, broken)
+	match := func(id, teams, eventType, data string) core.Match {
+		event, err := core.Parse(fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"/s","type":"meeting.booked","mwteams":%q,"mweventtype":%q,"data":%s}`,
+			id, teams, eventType, data))
+		require.NoError(t, err)
+		return e.index.Match("acme", event)
+	}
+	require.Equal(t, core.Match{Webhooks: []string{"w1"}, Revision: 1, FailedFilters: 1}, match("1", "other,core", "intro", `{"minutes":31}`))
+	require.Empty(t, match("1", "other", "intro", `{"minutes":31}`).Webhooks)
+	require.Empty(t, match("1", "core", "other", `{"minutes":31}`).Webhooks)
+	require.Empty(t, match("1", "core", "", `{"minutes":31}`).Webhooks)
+	require.Empty(t, match("1", "core", "demo", `{"minutes":30}`).Webhooks)
+	require.Empty(t, match("2", "core", "demo", `{"minutes":31}`).Webhooks)
+	require.Equal(t, core.Match{Revision: 1, FailedFilters: 2}, match("1", "core", "demo", `{}`), "a field that the filter needs is missing")
+}
+
+func TestTriggersOfOrganizationsAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	e := setup(t, trigger("meeting.booked", `{}`), ownTrigger("acme", "custom.door", `{"type":"object"}`), ownTrigger("beta", "custom.door", `{"type":"array"}`))
+	require.True(t, e.has("acme", "custom.door"))
+	require.False(t, e.has("gamma", "custom.door"))
+	require.True(t, e.has("gamma", "meeting.booked"))
+	for organization, want := range map[string]bool{"acme": true, "beta": false} {
+		_, _, ok := check(e.catalogue, organization, "custom.door", `{}`)
+		require.Equal(t, want, ok, organization)
+	}
+	e.change(2, deletedTrigger("acme", "custom.door"), deletedTrigger("beta", "meeting.booked"))
+	require.False(t, e.has("acme", "custom.door"))
+	require.True(t, e.has("beta", "custom.door"))
+	require.True(t, e.has("beta", "meeting.booked"), "another organization's word does not count")
+	e.change(3, deletedTrigger("", "meeting.booked"))
+	require.False(t, e.has("beta", "meeting.booked"))
+}
+
+func TestDeletedOrganizationTakesAllThatIsItsOwn(t *testing.T) {
+	t.Parallel()
+	e := setup(t, organization("acme", true), organization("beta", true), trigger("meeting.booked", `{}`),
+		ownTrigger("acme", "custom.door", `{}`), ownTrigger("beta", "custom.door", `{}`),
+		webhook("w1", "acme", active, "meeting.*", "custom.door"), webhook("w2", "beta", active, "meeting.booked"))
+	e.change(2, deletedOrganization("acme"))
+	require.Empty(t, e.match("acme", "meeting.booked"))
+	require.False(t, e.index.HasWebhook("acme", "w1"))
+	require.False(t, e.has("acme", "custom.door"))
+	require.Equal(t, []string{"w2"}, e.match("beta", "meeting.booked"))
+	require.True(t, e.has("beta", "custom.door"))
+	require.True(t, e.has("beta", "meeting.booked"))
+}
+
+func TestWhatATriggerIsLike(t *testing.T) {
+	t.Parallel()
+	created := time.Date(2026, 1, 31, 12, 0, 2, 0, time.UTC)
+	operational, own := trigger("webhook.disabled", `{}`), ownTrigger("acme", "custom.room", `{}`)
+	operational.GetTrigger().Operational, operational.GetTrigger().CreateTime = true, timestamppb.New(created)
+	own.GetTrigger().SchemaWarnOnly, own.GetTrigger().CreateTime = true, timestamppb.New(created)
+	e := setup(t, operational, own, trigger("meeting.booked", `{}`))
+	for id, want := range map[string]core.Trigger{
+		"webhook.disabled": {Operational: true, Start: created.Add(-core.ConfigurationDelay)},
+		"custom.room":      {WarnOnly: true}, // the lane of all organizations' triggers has no start
+		"meeting.booked":   {},
+	} {
+		got, ok := e.catalogue.Trigger("acme", id)
+		require.True(t, ok)
+		require.NotNil(t, got.Schema)
+		got.Schema = nil
+		require.Equal(t, want, got, id)
+	}
 }
 
 func TestConcurrentUse(t *testing.T) {
@@ -233,8 +366,8 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 200 {
-				e.catalogue.CheckData("meeting.booked", json.RawMessage(`{"title":"x","attendees":[{"email":"a@example.com"}]}`))
-				e.catalogue.HasTrigger("acme", "meeting.booked")
+				e.check("meeting.booked", `{"title":"x","attendees":[{"email":"a@example.com"}]}`)
+				e.has("acme", "meeting.booked")
 			}
 		})
 	}
@@ -252,7 +385,7 @@ func FuzzCheckData(f *testing.F) {
 	catalogue := schema.New(core.NewIndex(), slog.New(slog.DiscardHandler))
 	catalogue.Reset([]*configv1.Resource{trigger("meeting.booked", booked)}, 1)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		pointer, problem, ok := catalogue.CheckData("meeting.booked", data)
+		pointer, problem, ok := check(catalogue, "acme", "meeting.booked", string(data))
 		require.Equal(t, ok, problem == "")
 		if !ok && pointer != "" {
 			require.True(t, strings.HasPrefix(pointer, "/"))

@@ -7,4 +7,4 @@ import (
 	"github.com/meetwire/meetwire/services/meetwire"
 )
 
-func main() { os.Exit(meetwire.Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(meetwire.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

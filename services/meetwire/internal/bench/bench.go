@@ -28,6 +28,7 @@ type Config struct {
 	Rate        int           `help:"Events per second of a latency run." default:"200"`
 	LatencyTime time.Duration `help:"How long events are published in a latency run." default:"3s"`
 	Patience    time.Duration `help:"How long anything may take before the bench gives up." default:"60s"`
+	Webhooks    int           `help:"Webhooks of the configuration that a service loads at its start; 0: leave that measurement out." default:"100000"`
 	Dir         string        `help:"Folder for the streams and the database, on the disk that is to be measured. Default: the system's folder for temporary files." type:"path"`
 	BinDir      string        `help:"Use the services' programs in this folder instead of building them." type:"existingdir"`
 }
@@ -39,6 +40,7 @@ const (
 	maxRate        = 20_000
 	maxDeliveries  = 5_000_000
 	maxPayload     = 128 << 10
+	maxWebhooks    = 1_000_000
 )
 
 // Validate reports everything that is wrong.
@@ -54,6 +56,7 @@ func (c *Config) Validate() error {
 		{"concurrency", c.Concurrency, 1, maxConcurrency},
 		{"payload", c.Payload, minPayload, maxPayload},
 		{"rate", c.Rate, 1, maxRate},
+		{"webhooks", c.Webhooks, 0, maxWebhooks},
 	} {
 		if one.value < one.least || one.value > one.most {
 			all = append(all, fmt.Errorf("--%s must be from %d to %d", one.flag, one.least, one.most))
@@ -147,7 +150,11 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 	if len(rounds) == 0 {
 		return err
 	}
-	return errors.Join(err, writeReport(stdout, &config, machine, rounds, time.Since(began)))
+	var loads *loads
+	if err == nil && config.Webhooks > 0 {
+		loads, err = e.loads(ctx)
+	}
+	return errors.Join(err, writeReport(stdout, &config, machine, rounds, loads, time.Since(began)))
 }
 
 // rounds measures every line once per round. With an error it returns the rounds before.

@@ -16,6 +16,7 @@ const (
 	helperNATS     = "nats-server"
 	helperLoop     = "bare-loop"
 	helperReceiver = "receiver"
+	helperWatcher  = "watcher"
 )
 
 // envSecret hands the signing secret to helpers: others can see a process's arguments.
@@ -26,7 +27,7 @@ const envSecret = "MEETWIRE_BENCH_SECRET" //nolint:gosec // G101: a name, not a 
 type helper func(ctx context.Context, args []string, ready func(address string) error) error
 
 func helpers() map[string]helper {
-	return map[string]helper{helperNATS: runNATS, helperLoop: runLoop, helperReceiver: runReceiver}
+	return map[string]helper{helperNATS: runNATS, helperLoop: runLoop, helperReceiver: runReceiver, helperWatcher: runWatcher}
 }
 
 // runHelper runs a helper until it is told to stop, or until whoever started it is gone and its input with it.

@@ -62,25 +62,34 @@ func startMeetwire(ctx context.Context, e *environment, l line, folder string, f
 		return t, err
 	}
 	api := &restClient{key: key, http: &http.Client{Timeout: 5 * time.Second}}
-	env, err := l.settings(ctx, t.natsURL, address, api)
+	if t.records, err = openRecords(ctx, address); err != nil {
+		return t, err
+	}
+	env, err := settings(ctx, t.natsURL, address, api)
 	if err != nil {
 		return t, err
 	}
+	if t.measured, err = e.startServices(ctx, env, api, f); err != nil {
+		return t, err
+	}
+	return t, api.configure(ctx, e, l.webhooks, l.requests)
+}
+
+// startServices starts the four services and waits until they are ready.
+func (e *environment) startServices(ctx context.Context, env map[string][]string, api *restClient, f *fleet) ([]*process, error) {
+	var started []*process
 	for _, service := range services() {
 		p, err := f.start(service, filepath.Join(e.programs, service), nil, env[service])
 		if err != nil {
-			return t, err
+			return started, err
 		}
-		t.measured = append(t.measured, p)
+		started = append(started, p)
 	}
-	if err := api.ready(ctx, e.config.Patience); err != nil {
-		return t, err
-	}
-	return t, api.configure(ctx, e, l.webhooks)
+	return started, api.ready(ctx, e.config.Patience)
 }
 
 // settings are the environment variables of each service. They listen on free ports of loopback.
-func (l line) settings(ctx context.Context, natsURL string, database secret.String, api *restClient) (map[string][]string, error) {
+func settings(ctx context.Context, natsURL string, database secret.String, api *restClient) (map[string][]string, error) {
 	keyset, err := seal.GenerateKeyset()
 	if err != nil {
 		return nil, err
@@ -106,7 +115,6 @@ func (l line) settings(ctx context.Context, natsURL string, database secret.Stri
 		"MEETWIRE_DELIVERY_ADDR=" + addresses[2],
 		"MEETWIRE_HTTP_ADDR=" + gateway,
 		"MEETWIRE_ALLOWED_TARGETS=127.0.0.0/8",
-		"MEETWIRE_CONCURRENCY=" + strconv.Itoa(l.requests),
 		"MEETWIRE_LOG_LEVEL=warn",
 	}
 	settings := make(map[string][]string)
@@ -158,8 +166,8 @@ func (c *restClient) ready(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
-// configure makes an organization and its webhooks.
-func (c *restClient) configure(ctx context.Context, e *environment, webhooks int) error {
+// configure makes an organization and its webhooks, each with so many requests at once.
+func (c *restClient) configure(ctx context.Context, e *environment, webhooks, requests int) error {
 	err := c.call(ctx, http.MethodPost, "/v1/organizations?organization_id="+organization,
 		map[string]any{"displayName": "Bench", "allowHttp": true})
 	if err != nil {
@@ -168,7 +176,7 @@ func (c *restClient) configure(ctx context.Context, e *environment, webhooks int
 	for i := range webhooks {
 		err := c.call(ctx, http.MethodPost, "/v1/organizations/"+organization+"/webhooks", map[string]any{
 			"displayName": "Webhook " + strconv.Itoa(i), "targetUrl": e.receiver.url(i),
-			"triggers": []string{trigger}, "secret": e.secret,
+			"triggers": []string{trigger}, "secret": e.secret, "maxConcurrency": requests,
 		})
 		if err != nil {
 			return fmt.Errorf("create webhook %d: %w", i, err)

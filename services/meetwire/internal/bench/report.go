@@ -10,7 +10,7 @@ import (
 )
 
 // writeReport prints the tables and what they mean.
-func writeReport(w io.Writer, c *Config, m machine, rounds []round, took time.Duration) error {
+func writeReport(w io.Writer, c *Config, m machine, rounds []round, l *loads, took time.Duration) error {
 	lines := c.lines()
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nMeetwire beside a bare loop of the same work: medians of %d rounds of a, b, c in turn (%s).\n%s.\n\n",
@@ -23,6 +23,9 @@ func writeReport(w io.Writer, c *Config, m machine, rounds []round, took time.Du
 		table(&b, append([]string{""}, services()...), lines[1:], func(i int) []string { return servicesRow(rounds, i+1) })
 	}
 	b.WriteString(explanation(c))
+	if l != nil {
+		l.write(&b)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -62,7 +62,7 @@ func row(t *testing.T, text, key string, n int) []string {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2, cpu: "Abacus", load: "0.10", postgres: "17.5"}, testRounds(), time.Minute))
+	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2, cpu: "Abacus", load: "0.10", postgres: "17.5"}, testRounds(), nil, time.Minute))
 	text := b.String()
 	require.Contains(t, text, "medians of 3 rounds")
 	require.Contains(t, text, "2 cores (Abacus)")
@@ -83,10 +83,28 @@ func TestReportWithoutProc(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2}, rounds, time.Minute))
+	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2}, rounds, nil, time.Minute))
 	require.Equal(t, []string{"?", "?", "?"}, row(t, b.String(), "b", 1)[6:])
 	require.Equal(t, []string{"?", "?", "?", "?", "?"}, row(t, b.String(), "b", 2)[1:6])
 	require.NotContains(t, b.String(), "share by service")
+}
+
+func TestReportOfLoads(t *testing.T) {
+	t.Parallel()
+	l := &loads{
+		webhooks: 100_000,
+		query:    []time.Duration{time.Second, 2 * time.Second, 3 * time.Second},
+		watch:    []time.Duration{2 * time.Second, 3 * time.Second, 9 * time.Second},
+		few:      map[string]int64{"ingest": 30 << 20},
+		many:     map[string]int64{"ingest": 130 << 20},
+	}
+	var b strings.Builder
+	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2}, testRounds(), l, time.Minute))
+	text := strings.Join(strings.Fields(b.String()), " ")
+	require.Contains(t, text, "Loading 100,000 webhooks without filters, medians of 3 rounds in turn: a plain SELECT of their rows 2.00 s, "+
+		"WatchConfig until a watcher has everything 3.00 s, which is 2.0 times as long (1.5–3.0).")
+	require.Contains(t, text, "Peak memory of ingest: 30 MiB with one webhook, 130 MiB with all of them.")
+	require.NotContains(t, text, "Peak memory of delivery", "the system does not tell")
 }
 
 func TestDisplay(t *testing.T) {

@@ -21,6 +21,7 @@ type target struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	measured []*process
+	records  *records                      // nil: nothing is recorded
 	close    []func(context.Context) error // after the processes have ended
 }
 
@@ -50,6 +51,7 @@ func (t *target) stop(ctx context.Context) error {
 	if t.conn != nil {
 		t.conn.Close()
 	}
+	t.records.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
 	var failures []error
@@ -148,6 +150,11 @@ func (t *target) left(ctx context.Context) (string, error) {
 		}
 		if left != "" {
 			return left, nil
+		}
+		if name == bus.StreamRecords {
+			if left, err := t.records.left(ctx, stream.CachedInfo().State.LastSeq); left != "" || err != nil {
+				return left, err
+			}
 		}
 	}
 	return "", nil

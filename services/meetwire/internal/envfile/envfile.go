@@ -29,7 +29,8 @@ func (Command) Run(out io.Writer) error {
 		{"MEETWIRE_OPERATOR_KEY", operator.Reveal()},
 	}
 	for _, name := range []string{
-		"MEETWIRE_SERVICE_TOKEN", "NATS_SERVICES_PASSWORD", "NATS_PUBLISHER_PASSWORD", "NATS_SYSTEM_PASSWORD", "POSTGRES_PASSWORD",
+		"MEETWIRE_SERVICE_TOKEN", "NATS_SERVICES_PASSWORD", "NATS_SUBSCRIPTION_PASSWORD", "NATS_PUBLISHER_PASSWORD",
+		"NATS_SYSTEM_PASSWORD", "POSTGRES_PASSWORD",
 	} {
 		random := make([]byte, 32)
 		if _, err := rand.Read(random); err != nil {

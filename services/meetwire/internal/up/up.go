@@ -136,6 +136,11 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		}
 	}
 	natsConfig := bus.NATSConfig{NATSURL: secret.New(natsURL)}
+	subscriptionNATS, err := bus.Connect(ctx, "meetwire subscription", natsConfig, logger)
+	if err != nil {
+		return err
+	}
+	closers.add("subscription's NATS connection", func(context.Context) error { subscriptionNATS.Close(); return nil })
 	ingestNATS, err := bus.Connect(ctx, "meetwire ingest", natsConfig, logger)
 	if err != nil {
 		return err
@@ -159,6 +164,14 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	if err != nil {
 		return err
 	}
+	ingestConn, err := dial(s.addresses.Ingest, token)
+	if err != nil {
+		return err
+	}
+	deliveryConn, err := dial(s.addresses.Delivery, token)
+	if err != nil {
+		return err
+	}
 	ports := make([]*grpc.ClientConn, 0, 3)
 	for _, address := range []string{s.addresses.Subscription, s.addresses.Ingest, s.addresses.Delivery} {
 		conn, err := dial(address)
@@ -170,9 +183,10 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 
 	subscriptionService, err := subscription.New(subscription.Config{
 		ServiceToken: credentials.serviceToken, OperatorKey: credentials.operatorKey, Keyset: credentials.keyset,
-		FeedRetention: feedRetention,
+		FeedRetention: feedRetention, AllowedTargets: loopback(),
 	}, subscription.Deps{
 		Logger: logger, Registry: registryFor(registry, "subscription"), DB: pool, Listener: listeners.subscription,
+		NATS: subscriptionNATS, Ingest: ingestConn, Delivery: deliveryConn,
 	})
 	if err != nil {
 		return err
@@ -188,7 +202,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	}
 	deliveryService, err := delivery.New(delivery.Config{
 		ServiceToken: credentials.serviceToken, Keyset: credentials.keyset, AllowedTargets: loopback(),
-		Concurrency: 8, Retention: 30 * 24 * time.Hour, MaxConfigAge: time.Minute, Streams: config.Streams,
+		Concurrency: 1000, Retention: 30 * 24 * time.Hour, MaxConfigAge: time.Minute, Streams: config.Streams,
 	}, delivery.Deps{
 		Logger: logger, Registry: registryFor(registry, "delivery"), DB: pool, NATS: deliveryNATS,
 		Listener: listeners.delivery, Subscription: subscriptionConn, Grace: grace,
@@ -265,12 +279,13 @@ func (s *stack) tell(stdout io.Writer) error {
 	_, err := fmt.Fprintf(stdout, `Meetwire is up.
 
   REST            %s        (OpenAPI: %s/openapi.json)
+  for receivers   %s/docs/webhooks
   NATS            %s
   Postgres        %s
   gRPC            subscription %s   ingest %s   delivery %s
   metrics         http://%s/metrics
   operator key    %s
-`, s.addresses.REST, s.addresses.REST, s.addresses.NATS, s.postgres,
+`, s.addresses.REST, s.addresses.REST, s.addresses.REST, s.addresses.NATS, s.postgres,
 		s.addresses.Subscription, s.addresses.Ingest, s.addresses.Delivery, s.ops, s.showKey())
 	return err
 }

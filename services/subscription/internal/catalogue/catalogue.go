@@ -24,6 +24,7 @@ type Trigger struct {
 	DisplayName string          // for people
 	Description string          // what has happened when an event is sent
 	Group       string          // heading under which a list shows it
+	Operational bool            // only Meetwire itself publishes its events
 	Schema      json.RawMessage // JSON Schema (2020-12) of the events' data; refers to nothing outside itself
 	Sample      json.RawMessage // a complete data that satisfies the schema
 }
@@ -59,7 +60,7 @@ func builtIn() []Trigger {
 		notes    = "Notes"
 		training = "Training"
 	)
-	return []Trigger{
+	return append(operational(), []Trigger{
 		{
 			ID: "contact.updated", Group: contacts, DisplayName: "Contact updated",
 			Description: "A contact was changed: its name, address, or any other field.",
@@ -91,6 +92,33 @@ func builtIn() []Trigger {
 		{
 			ID: "assessment.completed", Group: training, DisplayName: "Assessment completed",
 			Description: "The result of an assessment was settled.",
+		},
+	}...)
+}
+
+// operational returns the triggers of events about Meetwire itself, without their files.
+func operational() []Trigger {
+	const meetwire = "Meetwire"
+	return []Trigger{
+		{
+			ID: "webhook.disabled", Group: meetwire, DisplayName: "Webhook disabled", Operational: true,
+			Description: "Meetwire gave up on a webhook: what is for it becomes a dead letter until somebody enables it.",
+		},
+		{
+			ID: "webhook.enabled", Group: meetwire, DisplayName: "Webhook enabled", Operational: true,
+			Description: "A webhook that was disabled was made active again.",
+		},
+		{
+			ID: "webhook.deleted", Group: meetwire, DisplayName: "Webhook deleted", Operational: true,
+			Description: "A webhook was deleted for good.",
+		},
+		{
+			ID: "secret.rotated", Group: meetwire, DisplayName: "Secret rotated", Operational: true,
+			Description: "The signing secret of a webhook, or that of the organization, was replaced by a new one.",
+		},
+		{
+			ID: "delivery.dead_lettered", Group: meetwire, DisplayName: "Deliveries dead-lettered", Operational: true,
+			Description: "Deliveries of a webhook became dead letters. There is one event for each webhook, reason and minute.",
 		},
 	}
 }

@@ -27,11 +27,14 @@ func TestTriggersAreOrderedByGroupAndID(t *testing.T) {
 		require.True(t, bus.IsTrigger(tr.ID), tr.ID)
 		require.NotEqual(t, bus.LaneCustom, bus.Lane(tr.ID), "the trigger would be an organization's own: %s", tr.ID)
 		require.NotEmpty(t, tr.DisplayName, tr.ID)
+		require.Equal(t, tr.Operational, tr.Group == "Meetwire", tr.ID)
 		require.Regexp(t, `^[A-Z].*\.$`, tr.Description, tr.ID)
 	}
 	require.Equal(t, []string{
 		"Contacts/contact.updated",
 		"Meetings/meeting.booked", "Meetings/meeting.canceled", "Meetings/meeting.no_show", "Meetings/meeting.rescheduled",
+		"Meetwire/delivery.dead_lettered", "Meetwire/secret.rotated",
+		"Meetwire/webhook.deleted", "Meetwire/webhook.disabled", "Meetwire/webhook.enabled",
 		"Notes/meeting.notes_ready",
 		"Training/assessment.completed", "Training/enrolment.created",
 	}, listed)
@@ -75,6 +78,7 @@ func TestRequiredFields(t *testing.T) {
 	t.Parallel()
 	meeting := []string{"end_time", "event_type", "event_type.name", "event_type.slug", "hosts", "hosts[].id", "id", "start_time"}
 	contact := []string{"contact", "contact.id", "id"}
+	webhook := []string{"webhook", "webhook.name", "webhook.id", "webhook.display_name"}
 	want := map[string][]string{
 		"meeting.booked":   meeting,
 		"meeting.canceled": meeting,
@@ -83,10 +87,15 @@ func TestRequiredFields(t *testing.T) {
 			"rescheduling", "rescheduling.previous_end_time", "rescheduling.previous_start_time",
 		}, meeting...),
 		// Its event type may be absent, but when it is there it has a name and a slug.
-		"meeting.notes_ready":  {"ai_notes", "end_time", "event_type.name", "event_type.slug", "hosts", "hosts[].id", "id", "start_time"},
-		"contact.updated":      {"id"},
-		"enrolment.created":    append([]string{"course", "course.name"}, contact...),
-		"assessment.completed": append([]string{"assessment", "assessment.name", "course.name"}, contact...),
+		"meeting.notes_ready":    {"ai_notes", "end_time", "event_type.name", "event_type.slug", "hosts", "hosts[].id", "id", "start_time"},
+		"contact.updated":        {"id"},
+		"enrolment.created":      append([]string{"course", "course.name"}, contact...),
+		"assessment.completed":   append([]string{"assessment", "assessment.name", "course.name"}, contact...),
+		"webhook.disabled":       append([]string{"generation", "reason", "time"}, webhook...),
+		"webhook.enabled":        append([]string{"generation", "time"}, webhook...),
+		"webhook.deleted":        append([]string{"time"}, webhook...),
+		"secret.rotated":         {"grace_period_seconds", "time"},
+		"delivery.dead_lettered": append([]string{"reason", "minute", "count"}, webhook...),
 	}
 	triggers := setup(t)
 	require.Len(t, want, len(triggers))
@@ -222,7 +231,7 @@ func TestSamplesBelongToNobody(t *testing.T) {
 	phone := regexp.MustCompile(`"\+[^"]*"`)
 	for id, tr := range setup(t) {
 		hosts := append(mail.FindAllStringSubmatch(string(tr.Sample), -1), link.FindAllStringSubmatch(string(tr.Sample), -1)...)
-		require.NotEmpty(t, hosts, id)
+		require.Equal(t, tr.Operational, len(hosts) == 0, id)
 		for _, host := range hosts {
 			require.Regexp(t, `^([a-z]+\.)?example\.(com|org)$`, host[1], id)
 		}

@@ -167,10 +167,10 @@ func TestEveryPropertyIsDescribed(t *testing.T) {
 			description, ok := s["description"].(string)
 			require.True(t, ok, at)
 			require.Regexp(t, `^[A-Z].*\.$`, description, at)
-			require.True(t, s["type"] != nil || s["$ref"] != nil, "%s has no type", at)
+			require.True(t, s["type"] != nil || s["$ref"] != nil || s["anyOf"] != nil, "%s has no type", at)
 			requireUnit(t, at, property, description, s)
 		})
-		require.Greater(t, properties, 15, id)
+		require.True(t, tr.Operational || properties > 15, id)
 	}
 }
 

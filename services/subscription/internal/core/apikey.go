@@ -29,21 +29,73 @@ type APIKey struct {
 	SecretSHA256 [32]byte
 	Bootstrap    bool // it comes from the configuration of the installation
 	CreateTime   time.Time
+	ExpireTime   time.Time // when it stops being valid; zero: never
+	LastUseTime  time.Time // as far as is known; zero: never used
 }
 
+// Expired reports whether the key is not valid any more because of its age.
+func (k APIKey) Expired(now time.Time) bool {
+	return !k.ExpireTime.IsZero() && !now.Before(k.ExpireTime)
+}
+
+// Document returns the key as the audit log shows it. When it was used is not part of what people change.
+func (k APIKey) Document() Document {
+	d := Document{
+		"name": k.Name(), "displayName": k.DisplayName, "role": roleNames()[k.Role],
+		"createTime": k.CreateTime.Format(time.RFC3339Nano),
+	}
+	if !k.ExpireTime.IsZero() {
+		d["expireTime"] = k.ExpireTime.Format(time.RFC3339Nano)
+	}
+	return d
+}
+
+// Name returns the resource name of the key.
+func (k APIKey) Name() string {
+	organization := k.Organization
+	if organization == "" {
+		organization = AnyOrganization
+	}
+	return "organizations/" + organization + "/apiKeys/" + k.ID
+}
+
+// roleNames returns the names that the API has for the roles.
+func roleNames() map[Role]string {
+	return map[Role]string{
+		RoleOperator: "ROLE_OPERATOR", RoleAdmin: "ROLE_ADMIN", RoleViewer: "ROLE_VIEWER", RolePublisher: "ROLE_PUBLISHER",
+	}
+}
+
+// APIKeyWish is what a caller wants a new key to be.
+type APIKeyWish struct {
+	DisplayName string
+	Role        Role
+	ExpireTime  *time.Time // nil: never
+}
+
+// latestExpireTime is the last moment that both the API and Postgres can tell.
+var latestExpireTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // NewAPIKey returns a key of an organization that satisfies every rule, or fault.InvalidArgument.
-func NewAPIKey(id string, secretSHA256 [32]byte, organization, displayName string, role Role, now time.Time) (APIKey, error) {
-	fields := checkDisplayName("api_key.display_name", displayName)
-	if role != RoleAdmin && role != RoleViewer && role != RolePublisher {
+func NewAPIKey(id string, secretSHA256 [32]byte, organization string, wish APIKeyWish, now time.Time) (APIKey, error) {
+	fields := checkDisplayName("api_key.display_name", wish.DisplayName)
+	if role := wish.Role; role != RoleAdmin && role != RoleViewer && role != RolePublisher {
 		fields = append(fields, field("api_key.role", ruleRange, "must be ROLE_ADMIN, ROLE_VIEWER or ROLE_PUBLISHER")...)
+	}
+	k := APIKey{
+		ID: id, Organization: organization, DisplayName: wish.DisplayName, Role: wish.Role,
+		SecretSHA256: secretSHA256, CreateTime: Stored(now),
+	}
+	if wish.ExpireTime != nil {
+		k.ExpireTime = Stored(*wish.ExpireTime)
+		if !k.ExpireTime.After(k.CreateTime) || k.ExpireTime.After(latestExpireTime) {
+			fields = append(fields, field("api_key.expire_time", ruleRange, "must be in the future and before the year 10000")...)
+		}
 	}
 	if err := invalid(fields); err != nil {
 		return APIKey{}, err
 	}
-	return APIKey{
-		ID: id, Organization: organization, DisplayName: displayName, Role: role,
-		SecretSHA256: secretSHA256, CreateTime: Stored(now),
-	}, nil
+	return k, nil
 }
 
 // NewBootstrapKey returns the operator's key that comes from the configuration of the installation.

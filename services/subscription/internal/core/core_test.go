@@ -158,40 +158,17 @@ func FuzzParseTargetURL(f *testing.F) {
 	})
 }
 
-func TestNewOrganization(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 5, 4, 3, 2, 1, 123456789, time.FixedZone("", 3600))
-	o, err := core.NewOrganization("acme-2", "Ακμή ✨", true, now)
-	require.NoError(t, err)
-	require.Equal(t, core.Organization{
-		ID: "acme-2", DisplayName: "Ακμή ✨", AllowHTTP: true, CreateTime: time.Date(2026, 5, 4, 2, 2, 1, 123456000, time.UTC),
-	}, o)
-
-	for _, slug := range []string{"", "-", "Acme", "a_b", "a.b", "a b", "ä", strings.Repeat("a", 64)} {
-		_, err := core.NewOrganization(slug, "x", false, now)
-		requireField(t, err, "organization_id")
-	}
-	for _, name := range []string{"", "  ", "a\x00b", "a\nb", "\xff", strings.Repeat("é", 201)} {
-		_, err := core.NewOrganization("acme", name, false, now)
-		require.NotEmpty(t, requireField(t, err, "organization.display_name"))
-	}
-	_, err = core.NewOrganization("acme", strings.Repeat("é", 200), false, now)
-	require.NoError(t, err)
-	_, err = core.NewOrganization("", "", false, now)
-	require.Len(t, fault.From(err).Fields, 2, "all fields at fault are named")
-}
-
 func TestNewAPIKey(t *testing.T) {
 	t.Parallel()
 	for role := core.Role(-1); role < 7; role++ {
-		_, err := core.NewAPIKey("id", [32]byte{1}, "acme", "CI", role, time.Now())
+		_, err := core.NewAPIKey("id", [32]byte{1}, "acme", core.APIKeyWish{DisplayName: "CI", Role: role}, time.Now())
 		if role == core.RoleAdmin || role == core.RoleViewer || role == core.RolePublisher {
 			require.NoError(t, err)
 			continue
 		}
 		requireField(t, err, "api_key.role")
 	}
-	_, err := core.NewAPIKey("id", [32]byte{1}, "acme", "a\x00", core.RoleAdmin, time.Now())
+	_, err := core.NewAPIKey("id", [32]byte{1}, "acme", core.APIKeyWish{DisplayName: "a\x00", Role: core.RoleAdmin}, time.Now())
 	requireField(t, err, "api_key.display_name")
 }
 
@@ -228,8 +205,8 @@ func TestRetryPolicyLimitsAreInclusive(t *testing.T) {
 			t.Parallel()
 			s := newSteps()
 			change := validChange()
-			change.RetryPolicy = core.ReplacePolicy(test.policy)
-			w, _, err := s.webhooks.Create(t.Context(), "acme", change)
+			change.RetryPolicy = core.Replace(test.policy)
+			w, _, err := s.webhooks.Create(t.Context(), "acme", change, core.Request{}, false)
 			if test.path == "" {
 				require.NoError(t, err)
 				require.NotZero(t, w.RetryPolicy.FirstDelay)

@@ -15,13 +15,16 @@ const MaxDisplayNameLength = 200
 
 // The rules that a field can break, as fault.Field names them.
 const (
-	ruleRequired  = "required"
-	ruleMaxLength = "max_length"
-	ruleFormat    = "format"
-	ruleRange     = "range"
-	ruleUnique    = "unique"
-	ruleMaxItems  = "max_items"
-	ruleExists    = "exists"
+	ruleRequired   = "required"
+	ruleMaxLength  = "max_length"
+	ruleFormat     = "format"
+	ruleRange      = "range"
+	ruleUnique     = "unique"
+	ruleMaxItems   = "max_items"
+	ruleExists     = "exists"
+	ruleExclusive  = "exclusive"
+	ruleOneOf      = "in"
+	ruleDeprecated = "deprecated"
 )
 
 // Stored returns a time as Postgres keeps it, in UTC and whole microseconds, so that the answer to a creation

@@ -5,32 +5,78 @@ import (
 	"encoding/hex"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/fault"
 )
 
-// Limits and default of the time that one attempt may take.
+// WebhookStatus says whether events are sent.
+type WebhookStatus string
+
+// The statuses of webhooks, as they are stored.
 const (
-	MinTimeout     = time.Second
-	MaxTimeout     = 30 * time.Second
-	DefaultTimeout = 15 * time.Second
+	StatusActive   WebhookStatus = "active"
+	StatusPaused   WebhookStatus = "paused"   // by people: what waits is kept
+	StatusDisabled WebhookStatus = "disabled" // by Meetwire: what waits becomes dead letters
+)
+
+// SecretSource says whose secret signs.
+type SecretSource string
+
+// The sources of secrets, as they are stored.
+const (
+	SecretOwn          SecretSource = "own"
+	SecretOrganization SecretSource = "organization"
+	SecretNone         SecretSource = "none"
 )
 
 // Webhook is an endpoint and what it subscribes to.
 type Webhook struct {
-	ID            string // UUIDv4
-	Organization  string // slug
-	DisplayName   string
-	TargetURL     string
-	Triggers      []string
-	SealedSecrets [][]byte // encrypted with the webhook's id as associated data, the newest first
-	Paused        bool
-	RetryPolicy   *RetryPolicy // nil: the default schedule
-	Timeout       time.Duration
-	Revision      int64 // of its last change
-	CreateTime    time.Time
-	UpdateTime    time.Time
+	ID               string // UUIDv4
+	Organization     string // slug
+	DisplayName      string
+	Description      string
+	TargetURL        string
+	Triggers         []string // trigger ids, and groups of them such as `meeting.*`
+	EventTypes       []string // slugs; none: all
+	Teams            []string // ids; none: the events of all members
+	Filter           string   // CEL expression; empty: none
+	Dialect          string
+	DialectOptions   DialectOptions
+	SecretSource     SecretSource
+	Secrets          []SealedSecret // its own, the newest first; the associated data is its id
+	Headers          []SealedHeader
+	RetryPolicy      *RetryPolicy      // nil: the dialect's schedule
+	FailureThreshold *FailureThreshold // nil: the dialect's
+	MaxConcurrency   int32
+	RateLimit        float64 // attempts per second; 0: no limit
+	Timeout          time.Duration
+	AlertEmails      []string
+	Metadata         map[string]string
+	Status           WebhookStatus
+	StatusReason     string // why Meetwire has disabled it
+	StatusTime       time.Time
+	Generation       int64 // how often it was enabled, 1 for a new one
+	Revision         int64 // of its last change
+	CreateTime       time.Time
+	UpdateTime       time.Time
+}
+
+// SealedHeader is a header that is sent with every attempt.
+type SealedHeader struct {
+	Name   string
+	Sealed []byte // its value, encrypted; the associated data is HeaderPurpose
+}
+
+// HeaderPurpose is what the value of a webhook's header is encrypted for.
+func HeaderPurpose(webhook, name string) string { return webhook + "/headers/" + strings.ToLower(name) }
+
+// Name returns the resource name of the webhook.
+func (w Webhook) Name() string { return webhookName(w.Organization, w.ID) }
+
+func webhookName(organization, id string) string {
+	return "organizations/" + organization + "/webhooks/" + id
 }
 
 // ETag returns a text that changes with every change of the webhook. It says nothing by itself.
@@ -44,69 +90,38 @@ func (w Webhook) CheckETag(etag string) error {
 	if etag == "" || etag == w.ETag() {
 		return nil
 	}
-	return fault.New(fault.Aborted, "ETAG_MISMATCH",
-		"organizations/%s/webhooks/%s was changed since it was read: read it again, and repeat", w.Organization, w.ID)
+	return fault.New(fault.Aborted, "ETAG_MISMATCH", "%s was changed since it was read: read it again, and repeat", w.Name())
 }
 
 // NoWebhook is the fault of a webhook that is not there, or is another organization's.
 func NoWebhook(organization, id string) error {
-	return fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "organizations/%s/webhooks/%s does not exist", organization, id)
+	return fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "%s does not exist", webhookName(organization, id))
 }
 
-// WebhookChange is what a caller wants of a webhook, new or existing. What is nil stays as it is, or takes its
-// default in a new one.
-type WebhookChange struct {
-	DisplayName *string
-	TargetURL   *string
-	Triggers    *[]string
-	Secret      *string // whsec_…
-	Paused      *bool
-	RetryPolicy PolicyEdit
-	Timeout     *time.Duration // 0: the default
+// Retries returns the policy that is in force: the webhook's, or else the preset of its dialect.
+func (w Webhook) Retries(dialect Dialect) RetryPolicy {
+	if w.RetryPolicy != nil {
+		return *w.RetryPolicy
+	}
+	return RetryPolicy{Preset: dialect.Retry}
 }
 
-// apply returns the webhook with the change, and everything that is wrong with what it changes. The secret is
-// checked but not put in, and whether the triggers exist is not known here.
-func (c WebhookChange) apply(w Webhook, allowHTTP bool) (Webhook, []fault.Field) {
-	var fields []fault.Field
-	if c.DisplayName != nil {
-		fields = append(fields, checkDisplayName("webhook.display_name", *c.DisplayName)...)
-		w.DisplayName = *c.DisplayName
+// Failures returns the threshold that is in force: the webhook's, or else that of its dialect.
+func (w Webhook) Failures(dialect Dialect) FailureThreshold {
+	if w.FailureThreshold != nil {
+		return *w.FailureThreshold
 	}
-	if c.TargetURL != nil {
-		target, wrong := ParseTargetURL(*c.TargetURL, allowHTTP)
-		fields = append(fields, wrong...)
-		w.TargetURL = target
+	return dialect.Failures
+}
+
+// WithStatus returns the webhook with another status since a time.
+func (w Webhook) WithStatus(status WebhookStatus, reason string, now time.Time) Webhook {
+	if w.Status == StatusDisabled && status == StatusActive {
+		w.Generation++
 	}
-	if c.Triggers != nil {
-		fields = append(fields, checkTriggers(*c.Triggers)...)
-		w.Triggers = *c.Triggers
-	}
-	if c.Secret != nil {
-		fields = append(fields, checkSecret(*c.Secret)...)
-	}
-	if c.Paused != nil {
-		w.Paused = *c.Paused
-	}
-	if c.RetryPolicy != nil {
-		policy := c.RetryPolicy(w.RetryPolicy)
-		w.RetryPolicy = nil
-		if policy != nil {
-			full := policy.withDefaults()
-			fields = append(fields, full.check()...)
-			w.RetryPolicy = &full
-		}
-	}
-	if c.Timeout != nil {
-		w.Timeout = *c.Timeout
-	}
-	if w.Timeout == 0 {
-		w.Timeout = DefaultTimeout
-	}
-	if w.Timeout < MinTimeout || w.Timeout > MaxTimeout {
-		fields = append(fields, field("webhook.timeout", ruleRange, "must be from %s to %s", MinTimeout, MaxTimeout)...)
-	}
-	return w, fields
+	now = Stored(now)
+	w.Status, w.StatusReason, w.StatusTime, w.UpdateTime = status, reason, now, now
+	return w
 }
 
 // same reports whether two states of a webhook differ in nothing.

@@ -2,6 +2,7 @@ package grpcapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,8 +19,11 @@ import (
 type APIKeyStore interface {
 	// Organization returns an organization, or fault.NotFound.
 	Organization(ctx context.Context, id string) (core.Organization, error)
-	// InsertAPIKey stores a new key. fault.NotFound when its organization does not exist.
-	InsertAPIKey(ctx context.Context, k core.APIKey) error
+	// InsertAPIKey stores a new key. fault.NotFound when its organization does not exist,
+	// *core.RepeatedRequestError when the request was made before.
+	InsertAPIKey(ctx context.Context, k core.APIKey, request core.Request) error
+	// OrganizationAPIKey returns a key of an organization, or fault.NotFound.
+	OrganizationAPIKey(ctx context.Context, organization, id string) (core.APIKey, error)
 	// APIKeys returns at most limit keys of an organization that come after a time and id, oldest first.
 	APIKeys(ctx context.Context, organization string, after time.Time, afterID string, limit int) ([]core.APIKey, error)
 	// DeleteAPIKey revokes a key of an organization. fault.NotFound when it has no such key.
@@ -39,9 +43,14 @@ func NewAPIKeys(store APIKeyStore, now func() time.Time) *APIKeys {
 	return &APIKeys{store: store, now: now}
 }
 
-// CreateApiKey implements ApiKeyService.
+// CreateApiKey implements ApiKeyService. A repeated request returns the key that the first one made without the key
+// itself, which is kept nowhere.
 func (s *APIKeys) CreateApiKey(ctx context.Context, req *subscriptionv1.CreateApiKeyRequest) (*subscriptionv1.ApiKey, error) { //nolint:revive // var-naming: the name is generated
 	organization, err := parseOrganization("parent", req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	request, err := requestOf(subscriptionv1.ApiKeyService_CreateApiKey_FullMethodName, req)
 	if err != nil {
 		return nil, err
 	}
@@ -49,17 +58,54 @@ func (s *APIKeys) CreateApiKey(ctx context.Context, req *subscriptionv1.CreateAp
 	if err != nil {
 		return nil, fmt.Errorf("make an API key: %w", err)
 	}
-	wanted := req.GetApiKey()
-	k, err := core.NewAPIKey(id, sum, organization, wanted.GetDisplayName(), core.Role(wanted.GetRole()), s.now())
+	wish, err := apiKeyWish(req.GetApiKey())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.store.InsertAPIKey(ctx, k); err != nil {
+	k, err := core.NewAPIKey(id, sum, organization, wish, s.now())
+	if err != nil {
+		return nil, err
+	}
+	err = s.store.InsertAPIKey(ctx, k, request)
+	if repeated := (*core.RepeatedRequestError)(nil); errors.As(err, &repeated) {
+		if k, err = s.store.OrganizationAPIKey(ctx, organization, repeated.Resource); err != nil {
+			return nil, err
+		}
+		return apiKeyMessage(k), nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	message := apiKeyMessage(k)
 	message.Key = key.Reveal()
 	return message, nil
+}
+
+// apiKeyWish returns what a request wants a key to be.
+func apiKeyWish(k *subscriptionv1.ApiKey) (core.APIKeyWish, error) {
+	wish := core.APIKeyWish{DisplayName: k.GetDisplayName(), Role: core.Role(k.GetRole())}
+	if k.GetExpireTime() == nil {
+		return wish, nil
+	}
+	if !k.GetExpireTime().IsValid() {
+		return wish, invalidTime("api_key.expire_time")
+	}
+	expires := k.GetExpireTime().AsTime()
+	wish.ExpireTime = &expires
+	return wish, nil
+}
+
+// GetApiKey implements ApiKeyService.
+func (s *APIKeys) GetApiKey(ctx context.Context, req *subscriptionv1.GetApiKeyRequest) (*subscriptionv1.ApiKey, error) { //nolint:revive // var-naming: the name is generated
+	organization, id, err := parseChild("name", "apiKeys", req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	k, err := s.store.OrganizationAPIKey(ctx, organization, id)
+	if err != nil {
+		return nil, err
+	}
+	return apiKeyMessage(k), nil
 }
 
 // ListApiKeys implements ApiKeyService.
@@ -96,33 +142,19 @@ func (s *APIKeys) DeleteApiKey(ctx context.Context, req *subscriptionv1.DeleteAp
 
 func apiKeyMessage(k core.APIKey) *subscriptionv1.ApiKey {
 	return &subscriptionv1.ApiKey{
-		Name:        "organizations/" + k.Organization + "/apiKeys/" + k.ID,
+		Name:        k.Name(),
 		DisplayName: k.DisplayName,
 		Role:        accessv1.Role(k.Role),
 		CreateTime:  timestamppb.New(k.CreateTime),
+		ExpireTime:  timestamp(k.ExpireTime),
+		LastUseTime: timestamp(k.LastUseTime),
 	}
 }
 
-// KeyReader looks an API key up.
-type KeyReader interface {
-	// APIKey returns a key of anyone: fault.NotFound when there is none, fault.Unavailable while the store is
-	// away.
-	APIKey(ctx context.Context, id string) (core.APIKey, error)
-}
-
-// Keys implements rpc.Keys with what is stored at the moment, so a revoked key is refused at once.
-type Keys struct {
-	reader KeyReader
-}
-
-// NewKeys returns the keys of a reader.
-func NewKeys(reader KeyReader) *Keys { return &Keys{reader: reader} }
-
-// Key implements rpc.Keys.
-func (s *Keys) Key(ctx context.Context, id string) (rpc.Key, error) {
-	k, err := s.reader.APIKey(ctx, id)
-	if err != nil {
-		return rpc.Key{}, err
+// timestamp is unset for the zero time.
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
 	}
-	return rpc.Key{ID: k.ID, Organization: k.Organization, Role: accessv1.Role(k.Role), SecretSHA256: k.SecretSHA256}, nil
+	return timestamppb.New(t)
 }

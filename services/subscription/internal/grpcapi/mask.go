@@ -6,8 +6,10 @@ import (
 	"time"
 	"unicode"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/meetwire/meetwire/pkg/aip"
 	"github.com/meetwire/meetwire/pkg/fault"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
@@ -16,57 +18,57 @@ import (
 // maskAll, alone in an update mask, names every field that can be changed.
 const maskAll = "*"
 
-// webhookChange returns what a request wants to be changed: the fields that the paths of its update mask name, or
-// without paths those that it sets.
-func webhookChange(w *subscriptionv1.Webhook, paths []string) (core.WebhookChange, error) {
+// secretPath is the field that an update of all fields leaves alone unless it is given: answers never carry the secret,
+// so one who sends back what was read must not lose it.
+const secretPath = "secret"
+
+// webhookPaths are the fields of a webhook that callers can change.
+func webhookPaths() []string {
+	return []string{
+		"display_name", "target_url", "triggers", secretPath, "status", "retry_policy", "timeout", "description", "event_types",
+		"teams", "filter", "dialect", "dialect_options", "secret_source", "headers", "failure_threshold", "max_concurrency",
+		"rate_limit", "alert_emails", "metadata",
+	}
+}
+
+// webhookChange returns what a request wants to be changed of a webhook of an organization: the fields that the paths of
+// its update mask name, or without paths those that it sets.
+func webhookChange(organization string, w *subscriptionv1.Webhook, paths []string) (core.WebhookChange, error) {
 	switch {
 	case len(paths) == 0:
 		paths = populated(w)
 	case len(paths) == 1 && paths[0] == maskAll:
-		paths = []string{"display_name", "target_url", "triggers", "status", "retry_policy", "timeout"}
-		// Answers never carry the secret, so one who sends back what was read must not lose it.
-		if w.GetSecret() != "" {
-			paths = append(paths, "secret")
+		paths = nil
+		for _, path := range webhookPaths() {
+			if path != secretPath || w.GetSecret() != "" {
+				paths = append(paths, path)
+			}
 		}
 	}
-	b := changeBuilder{webhook: w}
+	b := changeBuilder{organization: organization, webhook: w}
 	for _, path := range paths {
-		if !b.add(protoPath(path)) {
+		known, err := b.add(protoPath(path))
+		if err != nil {
+			return core.WebhookChange{}, err
+		}
+		if !known {
 			return core.WebhookChange{}, fault.Invalid(fault.Field{
 				Path: "update_mask", Rule: "known_path",
-				Message: fmt.Sprintf("must name display_name, target_url, triggers, secret, status, retry_policy or "+
-					"timeout, or be %q alone; %.64q is neither", maskAll, path),
+				Message: fmt.Sprintf("must name %s, or a field within retry_policy, dialect_options or failure_threshold, or be %q "+
+					"alone; %.64q is none of them", strings.Join(webhookPaths(), ", "), maskAll, path),
 			})
 		}
 	}
-	if len(b.policy) > 0 {
-		b.change.RetryPolicy = func(current *core.RetryPolicy) *core.RetryPolicy {
-			for _, edit := range b.policy {
-				current = edit(current)
-			}
-			return current
-		}
-	}
-	return b.change, nil
+	return b.finish(), nil
 }
 
 // populated returns the paths of the fields that a webhook sets.
 func populated(w *subscriptionv1.Webhook) []string {
+	message := w.ProtoReflect()
 	var paths []string
-	for _, field := range []struct {
-		path string
-		set  bool
-	}{
-		{"display_name", w.GetDisplayName() != ""},
-		{"target_url", w.GetTargetUrl() != ""},
-		{"triggers", len(w.GetTriggers()) > 0},
-		{"secret", w.GetSecret() != ""},
-		{"status", w.GetStatus() != subscriptionv1.Webhook_STATUS_UNSPECIFIED},
-		{"retry_policy", w.GetRetryPolicy() != nil},
-		{"timeout", w.GetTimeout() != nil},
-	} {
-		if field.set {
-			paths = append(paths, field.path)
+	for _, path := range webhookPaths() {
+		if message.Has(message.Descriptor().Fields().ByName(protoreflect.Name(path))) {
+			paths = append(paths, path)
 		}
 	}
 	return paths
@@ -74,65 +76,128 @@ func populated(w *subscriptionv1.Webhook) []string {
 
 // changeBuilder puts a change together, path by path.
 type changeBuilder struct {
-	webhook *subscriptionv1.Webhook
-	change  core.WebhookChange
-	policy  []core.PolicyEdit
+	organization string
+	webhook      *subscriptionv1.Webhook
+	change       core.WebhookChange
+	policy       policyEdits
+	threshold    []core.Edit[core.FailureThreshold]
+	options      []core.Edit[core.DialectOptions]
 }
 
 // add takes one field over. It reports whether there is such a field. The ones that callers cannot change are
 // passed over, so that a webhook can be sent back as it was read.
-func (b *changeBuilder) add(path string) bool {
+func (b *changeBuilder) add(path string) (known bool, err error) {
 	w := b.webhook
 	switch path {
-	case "name", "etag", "create_time", "update_time":
+	case "name", "etag", "create_time", "update_time", "status_reason", "status_time", "generation", "secret_versions":
 	case "display_name":
 		b.change.DisplayName = &w.DisplayName
+	case "description":
+		b.change.Description = &w.Description
 	case "target_url":
 		b.change.TargetURL = &w.TargetUrl
 	case "triggers":
 		b.change.Triggers = &w.Triggers
-	case "secret":
-		b.change.Secret = &w.Secret
+	case "event_types":
+		b.change.EventTypes = &w.EventTypes
+	case "teams":
+		return true, b.addTeams()
+	case "filter":
+		b.change.Filter = &w.Filter
 	case "status":
-		paused := w.GetStatus() == subscriptionv1.Webhook_STATUS_PAUSED
-		b.change.Paused = &paused
-	case "timeout":
-		timeout := duration(w.GetTimeout())
-		b.change.Timeout = &timeout
+		b.change.Status = new(webhookStatus(w.GetStatus()))
+	case "metadata":
+		b.change.Metadata = &w.Metadata
 	default:
-		return b.addPolicy(path)
+		return b.addSecret(path) || b.addPace(path) || b.addPolicy(path) || b.addThreshold(path) || b.addOptions(path), nil
+	}
+	return true, nil
+}
+
+// addTeams takes over the teams, which the API names in full.
+func (b *changeBuilder) addTeams() error {
+	ids := make([]string, len(b.webhook.GetTeams()))
+	for i, name := range b.webhook.GetTeams() {
+		path := fmt.Sprintf("webhook.teams[%d]", i)
+		parts, err := aip.ParseNameField(path, name, "organizations/{organization}/teams/{team}")
+		if err != nil {
+			return err
+		}
+		if parts[0] != b.organization {
+			return fault.Invalid(fault.Field{
+				Path: path, Rule: "organization", Message: "must be a team of organizations/" + b.organization,
+			})
+		}
+		ids[i] = parts[1]
+	}
+	b.change.Teams = &ids
+	return nil
+}
+
+// addSecret takes over what signs, and the headers.
+func (b *changeBuilder) addSecret(path string) bool {
+	w := b.webhook
+	switch path {
+	case secretPath:
+		b.change.Secret = &w.Secret
+	case "secret_source":
+		b.change.SecretSource = new(secretSource(w.GetSecretSource()))
+	case "headers":
+		headers := make([]core.Header, len(w.GetHeaders()))
+		for i, h := range w.GetHeaders() {
+			headers[i] = core.Header{Name: h.GetName(), Value: h.GetValue()}
+		}
+		b.change.Headers = &headers
+	case "dialect":
+		b.change.Dialect = &w.Dialect
+	default:
+		return false
 	}
 	return true
 }
 
-// addPolicy takes the retry policy over, or one field of it.
-func (b *changeBuilder) addPolicy(path string) bool {
-	p := b.webhook.GetRetryPolicy()
-	var edit core.PolicyEdit
+// addPace takes over how fast requests are made, and who is told of failures.
+func (b *changeBuilder) addPace(path string) bool {
+	w := b.webhook
 	switch path {
-	case "retry_policy":
-		edit = core.DefaultSchedule
-		if p != nil {
-			edit = core.ReplacePolicy(core.RetryPolicy{
-				MaxRetries: p.GetMaxRetries(), FirstDelay: duration(p.GetFirstDelay()), Factor: p.GetFactor(),
-				MaxDelay: duration(p.GetMaxDelay()), Jitter: p.GetJitter(),
-			})
-		}
-	case "retry_policy.max_retries":
-		edit = core.EditPolicy(func(to *core.RetryPolicy) { to.MaxRetries = p.GetMaxRetries() })
-	case "retry_policy.first_delay":
-		edit = core.EditPolicy(func(to *core.RetryPolicy) { to.FirstDelay = duration(p.GetFirstDelay()) })
-	case "retry_policy.factor":
-		edit = core.EditPolicy(func(to *core.RetryPolicy) { to.Factor = p.GetFactor() })
-	case "retry_policy.max_delay":
-		edit = core.EditPolicy(func(to *core.RetryPolicy) { to.MaxDelay = duration(p.GetMaxDelay()) })
-	case "retry_policy.jitter":
-		edit = core.EditPolicy(func(to *core.RetryPolicy) { to.Jitter = p.GetJitter() })
+	case "timeout":
+		b.change.Timeout = new(duration(w.GetTimeout()))
+	case "max_concurrency":
+		b.change.MaxConcurrency = &w.MaxConcurrency
+	case "rate_limit":
+		b.change.RateLimit = &w.RateLimit
+	case "alert_emails":
+		b.change.AlertEmails = &w.AlertEmails
 	default:
 		return false
 	}
-	b.policy = append(b.policy, edit)
 	return true
+}
+
+// addOptions takes over the options of the dialect, or one of them.
+func (b *changeBuilder) addOptions(path string) bool {
+	o := b.webhook.GetDialectOptions()
+	var edit core.Edit[core.DialectOptions]
+	switch path {
+	case "dialect_options":
+		edit = core.Replace(core.DialectOptions{SignatureEncoding: o.GetSignatureEncoding(), ClientID: o.GetClientId()})
+	case "dialect_options.signature_encoding":
+		edit = core.EditParts(func(to *core.DialectOptions) { to.SignatureEncoding = o.GetSignatureEncoding() })
+	case "dialect_options.client_id":
+		edit = core.EditParts(func(to *core.DialectOptions) { to.ClientID = o.GetClientId() })
+	default:
+		return false
+	}
+	b.options = append(b.options, edit)
+	return true
+}
+
+// finish returns the change.
+func (b *changeBuilder) finish() core.WebhookChange {
+	b.change.RetryPolicy = b.policy.edit()
+	b.change.FailureThreshold = core.InOrder(b.threshold...)
+	b.change.DialectOptions = core.InOrder(b.options...)
+	return b.change
 }
 
 // duration is 0, which stands for the default, for one that is not given.

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meetwire/meetwire/pkg/aip"
@@ -25,9 +24,17 @@ type cursor interface {
 	valid() bool
 }
 
+// pageBytes is how much a page has at most of what can be large, so that it fits into a message.
+const pageBytes = 2 << 20
+
 // list returns one page and the token of the next one. load reads at most limit values after a place, and place
 // says where a value is.
 func list[C cursor, V any](req listRequest, load func(after C, limit int) ([]V, error), place func(V) C) ([]V, string, error) {
+	return listWithin(req, load, place, func(V) int { return 0 })
+}
+
+// listWithin is list for values of which some are large: a page that has enough bytes ends early.
+func listWithin[C cursor, V any](req listRequest, load func(after C, limit int) ([]V, error), place func(V) C, bytes func(V) int) ([]V, string, error) {
 	var after C
 	if token := req.GetPageToken(); token != "" {
 		if err := aip.DecodeToken(req, token, &after); err != nil {
@@ -41,8 +48,18 @@ func list[C cursor, V any](req listRequest, load func(after C, limit int) ([]V, 
 	}
 	size := aip.PageSize(req.GetPageSize())
 	values, err := load(after, size+1)
-	if err != nil || len(values) <= size {
-		return values, "", err
+	if err != nil {
+		return nil, "", err
+	}
+	total := 0
+	for i, value := range values[:min(size, len(values))] {
+		if total += bytes(value); total >= pageBytes {
+			size = i + 1
+			break
+		}
+	}
+	if len(values) <= size {
+		return values, "", nil
 	}
 	values = values[:size]
 	token, err := aip.EncodeToken(req, place(values[size-1]))
@@ -58,24 +75,6 @@ type slugCursor struct {
 }
 
 func (c slugCursor) valid() bool { return core.IsSlug(c.Slug) }
-
-// triggerCursor is a place in a list that is ordered by group and id.
-type triggerCursor struct {
-	Group string `json:"group"`
-	ID    string `json:"id"`
-}
-
-func (c triggerCursor) valid() bool {
-	return core.IsTrigger(c.ID) && !strings.Contains(c.Group, "\x00")
-}
-
-// webhookCursor is a place in a list of webhooks that is ordered by age.
-type webhookCursor struct {
-	Time time.Time `json:"time"`
-	ID   uuid.UUID `json:"id"`
-}
-
-func (c webhookCursor) valid() bool { return !c.Time.IsZero() }
 
 // apiKeyCursor is a place in a list of API keys that is ordered by age.
 type apiKeyCursor struct {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
-	"github.com/meetwire/meetwire/services/subscription/internal/pgstore/sqlcgen"
 )
 
 // startLock is the advisory lock under which an instance writes what its program and its configuration bring
@@ -37,20 +37,43 @@ func (s *Store) installTriggers(ctx context.Context, triggers []core.Trigger) er
 		if err := c.LockStart(ctx, startLock); err != nil {
 			return fmt.Errorf("wait for other instances: %w", err)
 		}
+		ids := make([]string, len(triggers))
+		for i, t := range triggers {
+			ids[i] = t.ID
+		}
+		rows, err := c.LockPlatformTriggers(ctx, ids)
+		if err != nil {
+			return fmt.Errorf("read the triggers of an earlier start: %w", err)
+		}
+		stored := make(map[string]core.Trigger, len(rows))
+		for _, row := range rows {
+			stored[row.ID] = trigger(row)
+		}
 		for _, t := range triggers {
-			written, err := c.UpsertTrigger(ctx, sqlcgen.UpsertTriggerParams{
-				ID: t.ID, DisplayName: t.DisplayName, Description: t.Description,
-				GroupName: t.Group, Schema: t.Schema, Sample: t.Sample, Now: now,
-			})
-			if err != nil {
-				return fmt.Errorf("store trigger %s: %w", t.ID, err)
-			}
-			if written > 0 {
-				c.add(triggerResource(t))
+			if err := c.installTrigger(ctx, t, stored, now); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// installTrigger stores a trigger of the program unless it is there just so. What operators have decided about it stays.
+// One that operators had registered under the same id becomes the program's.
+func (c *change) installTrigger(ctx context.Context, t core.Trigger, stored map[string]core.Trigger, now time.Time) error {
+	t.BuiltIn, t.Version, t.CreateTime, t.UpdateTime = true, 1, now, now
+	before, exists := stored[t.ID]
+	if !exists {
+		return c.insertTrigger(ctx, t)
+	}
+	t.Deprecated, t.WarnOnly = before.Deprecated, before.WarnOnly
+	t.Version, t.CreateTime, t.UpdateTime = before.Version, before.CreateTime, before.UpdateTime
+	if t == before {
+		return nil
+	}
+	t.Version++
+	t.UpdateTime = now
+	return c.putTrigger(ctx, before, t)
 }
 
 // InstallBootstrapKey makes key the one operator's key that comes from the configuration; nil: there is none.
@@ -71,6 +94,9 @@ func (s *Store) InstallBootstrapKey(ctx context.Context, key *core.APIKey) error
 			}
 			if err := c.DeleteAPIKey(ctx, old.ID); err != nil {
 				return fmt.Errorf("revoke the operator's earlier key: %w", err)
+			}
+			if err := c.audit(ctx, core.ActionDelete, "", old.Name(), old.Document(), nil); err != nil {
+				return err
 			}
 			// With the same id, what follows in this change takes its place.
 			if key == nil || old.ID != key.ID {

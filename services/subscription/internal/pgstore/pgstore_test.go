@@ -25,6 +25,12 @@ func setup(t *testing.T) (*pgstore.Store, *pgxpool.Pool) {
 	return pgstore.New(pool, slog.New(slog.DiscardHandler), time.Now), pool
 }
 
+// tenant returns a new organization.
+func tenant(id string) core.Organization {
+	now := core.Stored(time.Now())
+	return core.Organization{ID: id, DisplayName: id, WebhooksAvailable: true, Version: 1, CreateTime: now, UpdateTime: now}
+}
+
 func TestSnapshotOfNothingIsOnePage(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
@@ -55,9 +61,7 @@ func TestListenWakesForEachChange(t *testing.T) {
 	go func() { done <- store.Listen(ctx, func() { woken <- struct{}{} }) }()
 	<-woken // it listens
 	for _, id := range []string{"one", "two"} {
-		o, err := core.NewOrganization(id, id, false, time.Now())
-		require.NoError(t, err)
-		require.NoError(t, store.InsertOrganization(t.Context(), o))
+		require.NoError(t, store.InsertOrganization(t.Context(), tenant(id), core.Request{}))
 		<-woken
 	}
 	cancel()
@@ -69,9 +73,7 @@ func TestCanceledWriteLeavesNothing(t *testing.T) {
 	store, _ := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	o, err := core.NewOrganization("acme", "acme", false, time.Now())
-	require.NoError(t, err)
-	require.ErrorIs(t, store.InsertOrganization(ctx, o), context.Canceled)
+	require.ErrorIs(t, store.InsertOrganization(ctx, tenant("acme"), core.Request{}), context.Canceled)
 	revision, err := store.Revision(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, revision)
@@ -85,7 +87,7 @@ func TestMalformedWebhookIDIsUnknown(t *testing.T) {
 	const id = "------------------------------------"
 	_, err := store.Webhook(t.Context(), "acme", id)
 	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
-	_, err = store.UpdateWebhook(t.Context(), "acme", id, nil)
+	_, _, err = store.UpdateWebhook(t.Context(), "acme", id, false, nil)
 	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
 	require.True(t, fault.Is(store.DeleteWebhook(t.Context(), "acme", id, nil), fault.NotFound))
 }
@@ -93,7 +95,7 @@ func TestMalformedWebhookIDIsUnknown(t *testing.T) {
 func TestWhatPostgresCannotStoreIsTheCallersFault(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
-	err := store.InsertOrganization(t.Context(), core.Organization{ID: "acme", DisplayName: "a\x00b", CreateTime: time.Now()})
+	err := store.InsertOrganization(t.Context(), core.Organization{ID: "acme", DisplayName: "a\x00b", CreateTime: time.Now()}, core.Request{})
 	require.True(t, fault.Is(err, fault.InvalidArgument), "%v", err)
 }
 
@@ -101,7 +103,7 @@ func TestGapIsTold(t *testing.T) {
 	t.Parallel()
 	store, pool := setup(t)
 	for _, id := range []string{"a", "b", "c"} {
-		require.NoError(t, store.InsertOrganization(t.Context(), core.Organization{ID: id, DisplayName: id, CreateTime: time.Now()}))
+		require.NoError(t, store.InsertOrganization(t.Context(), tenant(id), core.Request{}))
 	}
 	changes, err := store.Changes(t.Context(), 1, 4, 2)
 	require.NoError(t, err)

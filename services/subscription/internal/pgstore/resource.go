@@ -1,7 +1,10 @@
 package pgstore
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -10,53 +13,61 @@ import (
 
 // What the other services are told of each resource.
 
-func organizationResource(o core.Organization) *configv1.Resource {
-	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{
-		Id: o.ID,
-	}}}
+// organizationResource leaves the secrets out that are not valid any more.
+func organizationResource(o core.Organization, now time.Time) *configv1.Resource {
+	told := &configv1.Organization{
+		Id: o.ID, WebhooksAvailable: o.WebhooksAvailable, AllowHttp: o.AllowHTTP, ClientId: o.ClientID,
+	}
+	if o.RecordRetention != 0 {
+		told.RecordRetention = durationpb.New(o.RecordRetention)
+	}
+	if q := o.IngestQuota; q != nil {
+		told.IngestQuota = &configv1.IngestQuota{EventsPerSecond: q.EventsPerSecond, Burst: q.Burst}
+	}
+	for _, s := range o.ValidSecrets(now) {
+		told.Secrets = append(told.Secrets, sealedSecret(s))
+	}
+	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: told}}
+}
+
+func deletedOrganizationResource(id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedOrganization{DeletedOrganization: id}}
+}
+
+func sealedSecret(s core.SealedSecret) *configv1.SealedSecret {
+	told := &configv1.SealedSecret{Sealed: s.Sealed}
+	if !s.ExpireTime.IsZero() {
+		told.ExpireTime = timestamppb.New(s.ExpireTime)
+	}
+	return told
 }
 
 func triggerResource(t core.Trigger) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{
-		Id: t.ID, Schema: t.Schema,
+		Id: t.ID, Schema: t.Schema, Organization: t.Organization, Operational: t.Operational, SchemaWarnOnly: t.WarnOnly,
+		CreateTime: timestamppb.New(t.CreateTime),
+	}}}
+}
+
+func deletedTriggerResource(organization, id string) *configv1.Resource {
+	return &configv1.Resource{Resource: &configv1.Resource_DeletedTrigger{DeletedTrigger: &configv1.TriggerKey{
+		Organization: organization, Id: id,
 	}}}
 }
 
 func apiKeyResource(k core.APIKey) *configv1.Resource {
-	return &configv1.Resource{Resource: &configv1.Resource_ApiKey{ApiKey: &configv1.ApiKey{
+	key := &configv1.ApiKey{
 		Id:           k.ID,
 		Organization: k.Organization,
 		Role:         accessv1.Role(k.Role),
 		SecretSha256: k.SecretSHA256[:],
-	}}}
+	}
+	if !k.ExpireTime.IsZero() {
+		key.ExpireTime = timestamppb.New(k.ExpireTime)
+	}
+	return &configv1.Resource{Resource: &configv1.Resource_ApiKey{ApiKey: key}}
 }
 
 func deletedAPIKeyResource(id string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_DeletedApiKey{DeletedApiKey: id}}
-}
-
-func webhookResource(w core.Webhook) *configv1.Resource {
-	webhook := &configv1.Webhook{
-		Id:            w.ID,
-		Organization:  w.Organization,
-		TargetUrl:     w.TargetURL,
-		Triggers:      w.Triggers,
-		SealedSecrets: w.SealedSecrets,
-		Paused:        w.Paused,
-		Timeout:       durationpb.New(w.Timeout),
-	}
-	if p := w.RetryPolicy; p != nil {
-		webhook.RetryPolicy = &configv1.RetryPolicy{
-			MaxRetries: p.MaxRetries,
-			FirstDelay: durationpb.New(p.FirstDelay),
-			Factor:     p.Factor,
-			MaxDelay:   durationpb.New(p.MaxDelay),
-			Jitter:     p.Jitter,
-		}
-	}
-	return &configv1.Resource{Resource: &configv1.Resource_Webhook{Webhook: webhook}}
-}
-
-func deletedWebhookResource(id string) *configv1.Resource {
-	return &configv1.Resource{Resource: &configv1.Resource_DeletedWebhook{DeletedWebhook: id}}
 }

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -31,7 +32,7 @@ func (s *Store) Snapshot(ctx context.Context, yield func(*configv1.SnapshotPage)
 		if err != nil {
 			return fmt.Errorf("read the revision: %w", err)
 		}
-		p := &pager{yield: yield, page: &configv1.SnapshotPage{Revision: revision}}
+		p := &pager{yield: yield, now: s.now(), page: &configv1.SnapshotPage{Revision: revision}}
 		for _, part := range []func(context.Context, *sqlcgen.Queries, *pager) error{
 			snapshotOrganizations, snapshotTriggers, snapshotAPIKeys, snapshotWebhooks,
 		} {
@@ -53,6 +54,7 @@ type pager struct {
 	yield func(*configv1.SnapshotPage) error
 	page  *configv1.SnapshotPage
 	bytes int
+	now   time.Time
 }
 
 // add puts a resource onto the page, after handing over the page if it has no room for it.
@@ -95,7 +97,7 @@ func snapshotOrganizations(ctx context.Context, q *sqlcgen.Queries, p *pager) er
 		func() ([]sqlcgen.OrganizationRow, error) { return q.OrganizationsAfter(ctx, next) },
 		func(row sqlcgen.OrganizationRow) error {
 			next.After = row.ID
-			return p.add(organizationResource(organization(row)))
+			return p.add(organizationResource(organization(row), p.now))
 		})
 }
 
@@ -104,7 +106,7 @@ func snapshotTriggers(ctx context.Context, q *sqlcgen.Queries, p *pager) error {
 	return scan(
 		func() ([]sqlcgen.TriggerRow, error) { return q.TriggersAfter(ctx, next) },
 		func(row sqlcgen.TriggerRow) error {
-			next.After = row.ID
+			next.AfterOrganization, next.AfterID = row.Organization, row.ID
 			return p.add(triggerResource(trigger(row)))
 		})
 }
@@ -125,6 +127,10 @@ func snapshotWebhooks(ctx context.Context, q *sqlcgen.Queries, p *pager) error {
 		func() ([]sqlcgen.WebhookRow, error) { return q.WebhooksAfter(ctx, next) },
 		func(row sqlcgen.WebhookRow) error {
 			next.After = row.ID
-			return p.add(webhookResource(webhook(row)))
+			w, err := webhook(row)
+			if err != nil {
+				return err
+			}
+			return p.add(webhookResource(w))
 		})
 }

@@ -55,8 +55,10 @@ func (s *Store) Ready(ctx context.Context) error {
 // change is a transaction that changes the configuration.
 type change struct {
 	*sqlcgen.Queries
+	now       func() time.Time
 	resources []*configv1.Resource
-	revision  int64
+	revision  int64 // 0: not counted yet
+	flushed   int64 // the last one that is in the feed
 }
 
 // add notes what a resource is from now on.
@@ -76,31 +78,41 @@ func (c *change) next(ctx context.Context) (int64, error) {
 	return revision, nil
 }
 
+// flush appends what was noted to the feed when that is at least so much, and goes on with the next revision of the same
+// transaction: no entry of the feed may be larger than a message.
+func (c *change) flush(ctx context.Context, atLeast int) error {
+	if len(c.resources) < max(atLeast, 1) {
+		return nil
+	}
+	revision, err := c.next(ctx)
+	if err != nil {
+		return err
+	}
+	serialized, err := proto.Marshal(&configv1.Change{Revision: revision, Resources: c.resources})
+	if err != nil {
+		return fmt.Errorf("serialize revision %d: %w", revision, err)
+	}
+	entry := sqlcgen.AppendFeedParams{Revision: revision, Change: serialized, CreateTime: core.Stored(c.now())}
+	if err := c.AppendFeed(ctx, entry); err != nil {
+		return fmt.Errorf("append revision %d to the feed: %w", revision, err)
+	}
+	c.flushed, c.revision, c.resources = revision, 0, nil
+	return nil
+}
+
 // write runs f in a transaction and appends what it noted to the feed; nothing, when it noted nothing. f may run
 // several times.
 func (s *Store) write(ctx context.Context, f func(ctx context.Context, c *change) error) error {
 	var revision int64
 	err := pg.InTx(ctx, s.pool, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
-		revision = 0
-		c := &change{Queries: sqlcgen.New(tx)}
+		c := &change{Queries: sqlcgen.New(tx), now: s.now}
 		if err := f(ctx, c); err != nil {
 			return err
 		}
-		if len(c.resources) == 0 {
-			return nil
-		}
-		var err error
-		if revision, err = c.next(ctx); err != nil {
+		if err := c.flush(ctx, 1); err != nil {
 			return err
 		}
-		serialized, err := proto.Marshal(&configv1.Change{Revision: revision, Resources: c.resources})
-		if err != nil {
-			return fmt.Errorf("serialize revision %d: %w", revision, err)
-		}
-		entry := sqlcgen.AppendFeedParams{Revision: revision, Change: serialized, CreateTime: core.Stored(s.now())}
-		if err := c.AppendFeed(ctx, entry); err != nil {
-			return fmt.Errorf("append revision %d to the feed: %w", revision, err)
-		}
+		revision = c.flushed
 		return nil
 	})
 	if err != nil {
@@ -122,10 +134,11 @@ func (s *Store) notify(ctx context.Context, revision int64) {
 	}
 }
 
-// translate makes a fault of what Postgres said, and leaves what is a fault already alone.
+// translate makes a fault of what Postgres said, and leaves what is a fault, or a word of core, already alone.
 func translate(err error) error {
 	var known *fault.Error
-	if err == nil || errors.As(err, &known) {
+	var repeated *core.RepeatedRequestError
+	if err == nil || errors.As(err, &known) || errors.As(err, &repeated) {
 		return err
 	}
 	return pg.Fault(err)

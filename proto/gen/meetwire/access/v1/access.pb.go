@@ -34,7 +34,7 @@ const (
 	Role_ROLE_OPERATOR Role = 1
 	// Does everything within its organization.
 	Role_ROLE_ADMIN Role = 2
-	// Reads everything within its organization, except secrets.
+	// Reads everything within its organization, except secrets, API keys and the audit log.
 	Role_ROLE_VIEWER Role = 3
 	// Publishes events of its organization, and nothing else.
 	Role_ROLE_PUBLISHER Role = 4
@@ -99,8 +99,10 @@ type Rule struct {
 	// not about one organization; then only ROLE_OPERATOR and ROLE_SERVICE, which have none, should be listed,
 	// or the method must return nothing that belongs to an organization.
 	OrganizationField string `protobuf:"bytes,2,opt,name=organization_field,json=organizationField,proto3" json:"organization_field,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Whether everybody may call the method, without a key. It must return nothing that belongs to an organization.
+	Public        bool `protobuf:"varint,3,opt,name=public,proto3" json:"public,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -147,6 +149,13 @@ func (x *Rule) GetOrganizationField() string {
 	return ""
 }
 
+func (x *Rule) GetPublic() bool {
+	if x != nil {
+		return x.Public
+	}
+	return false
+}
+
 var file_meetwire_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -170,10 +179,11 @@ var File_meetwire_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_meetwire_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmeetwire/access/v1/access.proto\x12\x12meetwire.access.v1\x1a google/protobuf/descriptor.proto\"e\n" +
+	"\x1fmeetwire/access/v1/access.proto\x12\x12meetwire.access.v1\x1a google/protobuf/descriptor.proto\"}\n" +
 	"\x04Rule\x12.\n" +
 	"\x05roles\x18\x01 \x03(\x0e2\x18.meetwire.access.v1.RoleR\x05roles\x12-\n" +
-	"\x12organization_field\x18\x02 \x01(\tR\x11organizationField*v\n" +
+	"\x12organization_field\x18\x02 \x01(\tR\x11organizationField\x12\x16\n" +
+	"\x06public\x18\x03 \x01(\bR\x06public*v\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROLE_OPERATOR\x10\x01\x12\x0e\n" +

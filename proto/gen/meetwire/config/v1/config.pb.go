@@ -14,6 +14,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -25,6 +26,120 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// WebhookStatus says whether events are sent.
+type WebhookStatus int32
+
+const (
+	// Never sent.
+	WebhookStatus_WEBHOOK_STATUS_UNSPECIFIED WebhookStatus = 0
+	// Events are sent.
+	WebhookStatus_WEBHOOK_STATUS_ACTIVE WebhookStatus = 1
+	// New events are not fanned out; what waits is kept.
+	WebhookStatus_WEBHOOK_STATUS_PAUSED WebhookStatus = 2
+	// The system has given up on it: what is for it becomes a dead letter.
+	WebhookStatus_WEBHOOK_STATUS_DISABLED WebhookStatus = 3
+)
+
+// Enum value maps for WebhookStatus.
+var (
+	WebhookStatus_name = map[int32]string{
+		0: "WEBHOOK_STATUS_UNSPECIFIED",
+		1: "WEBHOOK_STATUS_ACTIVE",
+		2: "WEBHOOK_STATUS_PAUSED",
+		3: "WEBHOOK_STATUS_DISABLED",
+	}
+	WebhookStatus_value = map[string]int32{
+		"WEBHOOK_STATUS_UNSPECIFIED": 0,
+		"WEBHOOK_STATUS_ACTIVE":      1,
+		"WEBHOOK_STATUS_PAUSED":      2,
+		"WEBHOOK_STATUS_DISABLED":    3,
+	}
+)
+
+func (x WebhookStatus) Enum() *WebhookStatus {
+	p := new(WebhookStatus)
+	*p = x
+	return p
+}
+
+func (x WebhookStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WebhookStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_config_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (WebhookStatus) Type() protoreflect.EnumType {
+	return &file_meetwire_config_v1_config_proto_enumTypes[0]
+}
+
+func (x WebhookStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WebhookStatus.Descriptor instead.
+func (WebhookStatus) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{0}
+}
+
+// Level says what has happened.
+type ReportWebhookHealthRequest_Level int32
+
+const (
+	// Never valid.
+	ReportWebhookHealthRequest_LEVEL_UNSPECIFIED ReportWebhookHealthRequest_Level = 0
+	// Two attempts in a row have failed, of whichever deliveries.
+	ReportWebhookHealthRequest_LEVEL_FIRST_LASTING_FAILURE ReportWebhookHealthRequest_Level = 1
+	// Half of the failure threshold is reached.
+	ReportWebhookHealthRequest_LEVEL_HALF_OF_THRESHOLD ReportWebhookHealthRequest_Level = 2
+	// The threshold is passed, or the receiver has answered 410: the webhook is to be disabled.
+	ReportWebhookHealthRequest_LEVEL_DISABLE ReportWebhookHealthRequest_Level = 3
+)
+
+// Enum value maps for ReportWebhookHealthRequest_Level.
+var (
+	ReportWebhookHealthRequest_Level_name = map[int32]string{
+		0: "LEVEL_UNSPECIFIED",
+		1: "LEVEL_FIRST_LASTING_FAILURE",
+		2: "LEVEL_HALF_OF_THRESHOLD",
+		3: "LEVEL_DISABLE",
+	}
+	ReportWebhookHealthRequest_Level_value = map[string]int32{
+		"LEVEL_UNSPECIFIED":           0,
+		"LEVEL_FIRST_LASTING_FAILURE": 1,
+		"LEVEL_HALF_OF_THRESHOLD":     2,
+		"LEVEL_DISABLE":               3,
+	}
+)
+
+func (x ReportWebhookHealthRequest_Level) Enum() *ReportWebhookHealthRequest_Level {
+	p := new(ReportWebhookHealthRequest_Level)
+	*p = x
+	return p
+}
+
+func (x ReportWebhookHealthRequest_Level) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReportWebhookHealthRequest_Level) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_config_v1_config_proto_enumTypes[1].Descriptor()
+}
+
+func (ReportWebhookHealthRequest_Level) Type() protoreflect.EnumType {
+	return &file_meetwire_config_v1_config_proto_enumTypes[1]
+}
+
+func (x ReportWebhookHealthRequest_Level) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReportWebhookHealthRequest_Level.Descriptor instead.
+func (ReportWebhookHealthRequest_Level) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{16, 0}
+}
 
 // Request of WatchConfig.
 type WatchConfigRequest struct {
@@ -351,6 +466,8 @@ type Resource struct {
 	//	*Resource_ApiKey
 	//	*Resource_DeletedWebhook
 	//	*Resource_DeletedApiKey
+	//	*Resource_DeletedOrganization
+	//	*Resource_DeletedTrigger
 	Resource      isResource_Resource `protobuf_oneof:"resource"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -447,6 +564,24 @@ func (x *Resource) GetDeletedApiKey() string {
 	return ""
 }
 
+func (x *Resource) GetDeletedOrganization() string {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_DeletedOrganization); ok {
+			return x.DeletedOrganization
+		}
+	}
+	return ""
+}
+
+func (x *Resource) GetDeletedTrigger() *TriggerKey {
+	if x != nil {
+		if x, ok := x.Resource.(*Resource_DeletedTrigger); ok {
+			return x.DeletedTrigger
+		}
+	}
+	return nil
+}
+
 type isResource_Resource interface {
 	isResource_Resource()
 }
@@ -481,6 +616,17 @@ type Resource_DeletedApiKey struct {
 	DeletedApiKey string `protobuf:"bytes,6,opt,name=deleted_api_key,json=deletedApiKey,proto3,oneof"`
 }
 
+type Resource_DeletedOrganization struct {
+	// Slug of an organization that was deleted. Its webhooks, triggers and keys are gone with it: their own
+	// deletions precede it in the same change or in earlier ones.
+	DeletedOrganization string `protobuf:"bytes,7,opt,name=deleted_organization,json=deletedOrganization,proto3,oneof"`
+}
+
+type Resource_DeletedTrigger struct {
+	// A trigger that was deleted.
+	DeletedTrigger *TriggerKey `protobuf:"bytes,8,opt,name=deleted_trigger,json=deletedTrigger,proto3,oneof"`
+}
+
 func (*Resource_Organization) isResource_Resource() {}
 
 func (*Resource_Webhook) isResource_Resource() {}
@@ -493,11 +639,28 @@ func (*Resource_DeletedWebhook) isResource_Resource() {}
 
 func (*Resource_DeletedApiKey) isResource_Resource() {}
 
+func (*Resource_DeletedOrganization) isResource_Resource() {}
+
+func (*Resource_DeletedTrigger) isResource_Resource() {}
+
 // Organization is what ingest and delivery need to know of a tenant.
 type Organization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The slug.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether its plan has webhooks. Without them events are kept and match nothing.
+	WebhooksAvailable bool `protobuf:"varint,2,opt,name=webhooks_available,json=webhooksAvailable,proto3" json:"webhooks_available,omitempty"`
+	// Whether its webhooks may be called over plain http, whatever their dialect.
+	AllowHttp bool `protobuf:"varint,3,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"`
+	// How long records of its deliveries are kept; unset: as long as the installation keeps them.
+	RecordRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=record_retention,json=recordRetention,proto3" json:"record_retention,omitempty"`
+	// Greatest number of events that it may publish; unset: no limit.
+	IngestQuota *IngestQuota `protobuf:"bytes,5,opt,name=ingest_quota,json=ingestQuota,proto3" json:"ingest_quota,omitempty"`
+	// Signing secrets of the organization that are valid now, the newest first; associated data is
+	// `organizations/{organization}`.
+	Secrets []*SealedSecret `protobuf:"bytes,6,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// axcelerate's `clientId` for webhooks that have none of their own; 0: none.
+	ClientId      int64 `protobuf:"varint,7,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -539,6 +702,214 @@ func (x *Organization) GetId() string {
 	return ""
 }
 
+func (x *Organization) GetWebhooksAvailable() bool {
+	if x != nil {
+		return x.WebhooksAvailable
+	}
+	return false
+}
+
+func (x *Organization) GetAllowHttp() bool {
+	if x != nil {
+		return x.AllowHttp
+	}
+	return false
+}
+
+func (x *Organization) GetRecordRetention() *durationpb.Duration {
+	if x != nil {
+		return x.RecordRetention
+	}
+	return nil
+}
+
+func (x *Organization) GetIngestQuota() *IngestQuota {
+	if x != nil {
+		return x.IngestQuota
+	}
+	return nil
+}
+
+func (x *Organization) GetSecrets() []*SealedSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Organization) GetClientId() int64 {
+	if x != nil {
+		return x.ClientId
+	}
+	return 0
+}
+
+// IngestQuota is how many events an organization may publish over gRPC and REST.
+type IngestQuota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events per second, on average.
+	EventsPerSecond float64 `protobuf:"fixed64,1,opt,name=events_per_second,json=eventsPerSecond,proto3" json:"events_per_second,omitempty"`
+	// How many may come at once.
+	Burst         int32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestQuota) Reset() {
+	*x = IngestQuota{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestQuota) ProtoMessage() {}
+
+func (x *IngestQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestQuota.ProtoReflect.Descriptor instead.
+func (*IngestQuota) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *IngestQuota) GetEventsPerSecond() float64 {
+	if x != nil {
+		return x.EventsPerSecond
+	}
+	return 0
+}
+
+func (x *IngestQuota) GetBurst() int32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+// SealedSecret is an encrypted signing secret.
+type SealedSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The secret, encrypted with the AEAD keyset of the installation.
+	Sealed []byte `protobuf:"bytes,1,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// When it stops being used; unset: not yet decided.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedSecret) Reset() {
+	*x = SealedSecret{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedSecret) ProtoMessage() {}
+
+func (x *SealedSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedSecret.ProtoReflect.Descriptor instead.
+func (*SealedSecret) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SealedSecret) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *SealedSecret) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// SealedHeader is a header that is sent with every attempt of a webhook.
+type SealedHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its value, encrypted with the AEAD keyset of the installation; associated data is
+	// `{webhook id}/headers/{name in lower case}`.
+	SealedValue   []byte `protobuf:"bytes,2,opt,name=sealed_value,json=sealedValue,proto3" json:"sealed_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedHeader) Reset() {
+	*x = SealedHeader{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedHeader) ProtoMessage() {}
+
+func (x *SealedHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedHeader.ProtoReflect.Descriptor instead.
+func (*SealedHeader) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SealedHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SealedHeader) GetSealedValue() []byte {
+	if x != nil {
+		return x.SealedValue
+	}
+	return nil
+}
+
 // Webhook is what ingest and delivery need to know of a webhook.
 type Webhook struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -548,24 +919,51 @@ type Webhook struct {
 	Organization string `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
 	// Where to send.
 	TargetUrl string `protobuf:"bytes,3,opt,name=target_url,json=targetUrl,proto3" json:"target_url,omitempty"`
-	// Trigger ids.
+	// Trigger ids, and groups of them such as `meeting.*`.
 	Triggers []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
-	// Signing secrets that are valid now, the newest first, each encrypted with the AEAD keyset of the
-	// installation; associated data is the webhook's id.
-	SealedSecrets [][]byte `protobuf:"bytes,5,rep,name=sealed_secrets,json=sealedSecrets,proto3" json:"sealed_secrets,omitempty"`
-	// No new events, and nothing that waits is sent.
-	Paused bool `protobuf:"varint,6,opt,name=paused,proto3" json:"paused,omitempty"`
-	// When failed attempts are repeated; unset: the default schedule.
+	// When failed attempts are repeated; unset: the default schedule of its dialect.
 	RetryPolicy *RetryPolicy `protobuf:"bytes,7,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
 	// How long one attempt may take; always set.
-	Timeout       *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Whether events are sent.
+	Status WebhookStatus `protobuf:"varint,9,opt,name=status,proto3,enum=meetwire.config.v1.WebhookStatus" json:"status,omitempty"`
+	// Counts how often it was enabled: 1 for a new one. What is decided about an earlier generation is void.
+	Generation int64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	// When it was paused; unset when it is not.
+	PauseTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`
+	// Slugs of the event types that it asks for; empty: all.
+	EventTypes []string `protobuf:"bytes,12,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Ids of the teams whose events it asks for; empty: those of all members.
+	Teams []string `protobuf:"bytes,13,rep,name=teams,proto3" json:"teams,omitempty"`
+	// CEL expression over `event`; empty: no filter.
+	Filter string `protobuf:"bytes,14,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Its dialect, such as `standard`.
+	Dialect string `protobuf:"bytes,15,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	// Encoding of the signature, `base64` or `hex`, for dialects that leave it open; empty: the dialect's.
+	SignatureEncoding string `protobuf:"bytes,16,opt,name=signature_encoding,json=signatureEncoding,proto3" json:"signature_encoding,omitempty"`
+	// axcelerate's `clientId`; 0: the organization's.
+	ClientId int64 `protobuf:"varint,17,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Its own signing secrets, the newest first, also some whose time is over; associated data is the webhook's id.
+	Secrets []*SealedSecret `protobuf:"bytes,18,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Whether the organization's signing secrets are used instead of its own.
+	OrganizationSecret bool `protobuf:"varint,19,opt,name=organization_secret,json=organizationSecret,proto3" json:"organization_secret,omitempty"`
+	// Headers that are sent with every attempt.
+	Headers []*SealedHeader `protobuf:"bytes,20,rep,name=headers,proto3" json:"headers,omitempty"`
+	// When the system disables it; unset: never because of failures.
+	FailureThreshold *FailureThreshold `protobuf:"bytes,21,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// Whether an answer 410 disables it at once.
+	GoneDisables bool `protobuf:"varint,22,opt,name=gone_disables,json=goneDisables,proto3" json:"gone_disables,omitempty"`
+	// How many attempts may be under way at once; always set.
+	MaxConcurrency int32 `protobuf:"varint,23,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// How many attempts may begin per second, on average; 0: no limit.
+	RateLimit     float64 `protobuf:"fixed64,24,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Webhook) Reset() {
 	*x = Webhook{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[7]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +975,7 @@ func (x *Webhook) String() string {
 func (*Webhook) ProtoMessage() {}
 
 func (x *Webhook) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[7]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +988,7 @@ func (x *Webhook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Webhook.ProtoReflect.Descriptor instead.
 func (*Webhook) Descriptor() ([]byte, []int) {
-	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Webhook) GetId() string {
@@ -621,20 +1019,6 @@ func (x *Webhook) GetTriggers() []string {
 	return nil
 }
 
-func (x *Webhook) GetSealedSecrets() [][]byte {
-	if x != nil {
-		return x.SealedSecrets
-	}
-	return nil
-}
-
-func (x *Webhook) GetPaused() bool {
-	if x != nil {
-		return x.Paused
-	}
-	return false
-}
-
 func (x *Webhook) GetRetryPolicy() *RetryPolicy {
 	if x != nil {
 		return x.RetryPolicy
@@ -649,7 +1033,175 @@ func (x *Webhook) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
-// RetryPolicy is an exponential backoff with every default filled in.
+func (x *Webhook) GetStatus() WebhookStatus {
+	if x != nil {
+		return x.Status
+	}
+	return WebhookStatus_WEBHOOK_STATUS_UNSPECIFIED
+}
+
+func (x *Webhook) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Webhook) GetPauseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PauseTime
+	}
+	return nil
+}
+
+func (x *Webhook) GetEventTypes() []string {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *Webhook) GetTeams() []string {
+	if x != nil {
+		return x.Teams
+	}
+	return nil
+}
+
+func (x *Webhook) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *Webhook) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+func (x *Webhook) GetSignatureEncoding() string {
+	if x != nil {
+		return x.SignatureEncoding
+	}
+	return ""
+}
+
+func (x *Webhook) GetClientId() int64 {
+	if x != nil {
+		return x.ClientId
+	}
+	return 0
+}
+
+func (x *Webhook) GetSecrets() []*SealedSecret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Webhook) GetOrganizationSecret() bool {
+	if x != nil {
+		return x.OrganizationSecret
+	}
+	return false
+}
+
+func (x *Webhook) GetHeaders() []*SealedHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Webhook) GetFailureThreshold() *FailureThreshold {
+	if x != nil {
+		return x.FailureThreshold
+	}
+	return nil
+}
+
+func (x *Webhook) GetGoneDisables() bool {
+	if x != nil {
+		return x.GoneDisables
+	}
+	return false
+}
+
+func (x *Webhook) GetMaxConcurrency() int32 {
+	if x != nil {
+		return x.MaxConcurrency
+	}
+	return 0
+}
+
+func (x *Webhook) GetRateLimit() float64 {
+	if x != nil {
+		return x.RateLimit
+	}
+	return 0
+}
+
+// FailureThreshold says when the system disables a webhook: as soon as one of its conditions, those that are not
+// 0, holds.
+type FailureThreshold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// This many attempts in a row have failed.
+	ConsecutiveFailures int32 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// For this long there was no success since the first failure, with at least three deliveries failing.
+	WithoutSuccess *durationpb.Duration `protobuf:"bytes,2,opt,name=without_success,json=withoutSuccess,proto3" json:"without_success,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *FailureThreshold) Reset() {
+	*x = FailureThreshold{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailureThreshold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailureThreshold) ProtoMessage() {}
+
+func (x *FailureThreshold) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailureThreshold.ProtoReflect.Descriptor instead.
+func (*FailureThreshold) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FailureThreshold) GetConsecutiveFailures() int32 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *FailureThreshold) GetWithoutSuccess() *durationpb.Duration {
+	if x != nil {
+		return x.WithoutSuccess
+	}
+	return nil
+}
+
+// RetryPolicy is a schedule or an exponential backoff, with every default filled in.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many times a failed attempt is repeated.
@@ -661,14 +1213,19 @@ type RetryPolicy struct {
 	// Greatest wait.
 	MaxDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
 	// Part of the wait by which it varies.
-	Jitter        float64 `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	Jitter float64 `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	// A delivery whose event is older than this is not tried again; unset: no limit but the number of retries.
+	GiveUpAge *durationpb.Duration `protobuf:"bytes,6,opt,name=give_up_age,json=giveUpAge,proto3" json:"give_up_age,omitempty"`
+	// Waits before the retries, in their order, instead of the backoff: `max_retries` is then their number, and
+	// first_delay, factor and max_delay are unset.
+	Delays        []*durationpb.Duration `protobuf:"bytes,7,rep,name=delays,proto3" json:"delays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[8]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +1237,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[8]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +1250,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetryPolicy) GetMaxRetries() int32 {
@@ -731,20 +1288,97 @@ func (x *RetryPolicy) GetJitter() float64 {
 	return 0
 }
 
+func (x *RetryPolicy) GetGiveUpAge() *durationpb.Duration {
+	if x != nil {
+		return x.GiveUpAge
+	}
+	return nil
+}
+
+func (x *RetryPolicy) GetDelays() []*durationpb.Duration {
+	if x != nil {
+		return x.Delays
+	}
+	return nil
+}
+
+// TriggerKey identifies a trigger.
+type TriggerKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of the organization it belongs to; empty for one of the platform.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Such as `meeting.booked`.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TriggerKey) Reset() {
+	*x = TriggerKey{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerKey) ProtoMessage() {}
+
+func (x *TriggerKey) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerKey.ProtoReflect.Descriptor instead.
+func (*TriggerKey) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TriggerKey) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *TriggerKey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 // Trigger is what ingest and delivery need to know of a type of event.
 type Trigger struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Such as `meeting.booked`.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// JSON Schema (2020-12) of the events' data, as JSON text.
-	Schema        string `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	Schema string `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Slug of the organization it belongs to; empty for one of the platform.
+	Organization string `protobuf:"bytes,3,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Whether only Meetwire itself publishes its events, such as `webhook.disabled`.
+	Operational bool `protobuf:"varint,4,opt,name=operational,proto3" json:"operational,omitempty"`
+	// Whether data that does not satisfy the schema is accepted and counted, rather than refused.
+	SchemaWarnOnly bool `protobuf:"varint,5,opt,name=schema_warn_only,json=schemaWarnOnly,proto3" json:"schema_warn_only,omitempty"`
+	// When it was registered: consumers of a platform trigger start there.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[9]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +1390,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[9]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +1403,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Trigger) GetId() string {
@@ -786,6 +1420,34 @@ func (x *Trigger) GetSchema() string {
 	return ""
 }
 
+func (x *Trigger) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *Trigger) GetOperational() bool {
+	if x != nil {
+		return x.Operational
+	}
+	return false
+}
+
+func (x *Trigger) GetSchemaWarnOnly() bool {
+	if x != nil {
+		return x.SchemaWarnOnly
+	}
+	return false
+}
+
+func (x *Trigger) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
 // ApiKey is what it takes to check a key.
 type ApiKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -796,14 +1458,16 @@ type ApiKey struct {
 	// What it may do.
 	Role v1.Role `protobuf:"varint,3,opt,name=role,proto3,enum=meetwire.access.v1.Role" json:"role,omitempty"`
 	// SHA-256 of the secret within the key, which has 256 random bits.
-	SecretSha256  []byte `protobuf:"bytes,4,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	SecretSha256 []byte `protobuf:"bytes,4,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	// When it stops being valid; unset: never.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[10]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1479,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[10]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1492,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApiKey) GetId() string {
@@ -859,11 +1523,485 @@ func (x *ApiKey) GetSecretSha256() []byte {
 	return nil
 }
 
+func (x *ApiKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+// Request of ReportWebhookHealth.
+type ReportWebhookHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of its organization.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Id of the webhook.
+	Webhook string `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// The generation of the webhook whose deliveries have failed.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What has happened.
+	Level ReportWebhookHealthRequest_Level `protobuf:"varint,4,opt,name=level,proto3,enum=meetwire.config.v1.ReportWebhookHealthRequest_Level" json:"level,omitempty"`
+	// Why: `consecutive_failures`, `without_success` or `gone`.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many attempts in a row have failed.
+	ConsecutiveFailures int64 `protobuf:"varint,6,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// When the first of them failed.
+	FailingSince *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	// HTTP status of the last answer; 0 when there was none.
+	LastStatus int32 `protobuf:"varint,8,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
+	// Class of the last error, such as `timeout`.
+	LastErrorClass string `protobuf:"bytes,9,opt,name=last_error_class,json=lastErrorClass,proto3" json:"last_error_class,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReportWebhookHealthRequest) Reset() {
+	*x = ReportWebhookHealthRequest{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportWebhookHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportWebhookHealthRequest) ProtoMessage() {}
+
+func (x *ReportWebhookHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportWebhookHealthRequest.ProtoReflect.Descriptor instead.
+func (*ReportWebhookHealthRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReportWebhookHealthRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ReportWebhookHealthRequest) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ReportWebhookHealthRequest) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ReportWebhookHealthRequest) GetLevel() ReportWebhookHealthRequest_Level {
+	if x != nil {
+		return x.Level
+	}
+	return ReportWebhookHealthRequest_LEVEL_UNSPECIFIED
+}
+
+func (x *ReportWebhookHealthRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReportWebhookHealthRequest) GetConsecutiveFailures() int64 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *ReportWebhookHealthRequest) GetFailingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingSince
+	}
+	return nil
+}
+
+func (x *ReportWebhookHealthRequest) GetLastStatus() int32 {
+	if x != nil {
+		return x.LastStatus
+	}
+	return 0
+}
+
+func (x *ReportWebhookHealthRequest) GetLastErrorClass() string {
+	if x != nil {
+		return x.LastErrorClass
+	}
+	return ""
+}
+
+// Response of ReportWebhookHealth.
+type ReportWebhookHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the report had an effect now.
+	Effective     bool `protobuf:"varint,1,opt,name=effective,proto3" json:"effective,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportWebhookHealthResponse) Reset() {
+	*x = ReportWebhookHealthResponse{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportWebhookHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportWebhookHealthResponse) ProtoMessage() {}
+
+func (x *ReportWebhookHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportWebhookHealthResponse.ProtoReflect.Descriptor instead.
+func (*ReportWebhookHealthResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ReportWebhookHealthResponse) GetEffective() bool {
+	if x != nil {
+		return x.Effective
+	}
+	return false
+}
+
+// Request of ReportDeadLetters.
+type ReportDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The counts, at most 1,000.
+	Counts        []*ReportDeadLettersRequest_Count `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportDeadLettersRequest) Reset() {
+	*x = ReportDeadLettersRequest{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportDeadLettersRequest) ProtoMessage() {}
+
+func (x *ReportDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ReportDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReportDeadLettersRequest) GetCounts() []*ReportDeadLettersRequest_Count {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+// Response of ReportDeadLetters.
+type ReportDeadLettersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportDeadLettersResponse) Reset() {
+	*x = ReportDeadLettersResponse{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportDeadLettersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportDeadLettersResponse) ProtoMessage() {}
+
+func (x *ReportDeadLettersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportDeadLettersResponse.ProtoReflect.Descriptor instead.
+func (*ReportDeadLettersResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{19}
+}
+
+// Request of ReportApiKeyUse.
+type ReportApiKeyUseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The uses, at most 10,000.
+	Uses          []*ReportApiKeyUseRequest_Use `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportApiKeyUseRequest) Reset() {
+	*x = ReportApiKeyUseRequest{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportApiKeyUseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportApiKeyUseRequest) ProtoMessage() {}
+
+func (x *ReportApiKeyUseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportApiKeyUseRequest.ProtoReflect.Descriptor instead.
+func (*ReportApiKeyUseRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ReportApiKeyUseRequest) GetUses() []*ReportApiKeyUseRequest_Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+// Response of ReportApiKeyUse.
+type ReportApiKeyUseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportApiKeyUseResponse) Reset() {
+	*x = ReportApiKeyUseResponse{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportApiKeyUseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportApiKeyUseResponse) ProtoMessage() {}
+
+func (x *ReportApiKeyUseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportApiKeyUseResponse.ProtoReflect.Descriptor instead.
+func (*ReportApiKeyUseResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{21}
+}
+
+// Count is how many deliveries of a webhook became dead letters for one reason in one minute.
+type ReportDeadLettersRequest_Count struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of the organization.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Id of the webhook.
+	Webhook string `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Why, such as `attempts_exhausted`.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The beginning of the minute, UTC.
+	Minute *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=minute,proto3" json:"minute,omitempty"`
+	// How many.
+	Count         int64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportDeadLettersRequest_Count) Reset() {
+	*x = ReportDeadLettersRequest_Count{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportDeadLettersRequest_Count) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportDeadLettersRequest_Count) ProtoMessage() {}
+
+func (x *ReportDeadLettersRequest_Count) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportDeadLettersRequest_Count.ProtoReflect.Descriptor instead.
+func (*ReportDeadLettersRequest_Count) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{18, 0}
+}
+
+func (x *ReportDeadLettersRequest_Count) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *ReportDeadLettersRequest_Count) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ReportDeadLettersRequest_Count) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReportDeadLettersRequest_Count) GetMinute() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Minute
+	}
+	return nil
+}
+
+func (x *ReportDeadLettersRequest_Count) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// Use is when a key was last used.
+type ReportApiKeyUseRequest_Use struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id within the key.
+	ApiKey string `protobuf:"bytes,1,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// When.
+	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportApiKeyUseRequest_Use) Reset() {
+	*x = ReportApiKeyUseRequest_Use{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportApiKeyUseRequest_Use) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportApiKeyUseRequest_Use) ProtoMessage() {}
+
+func (x *ReportApiKeyUseRequest_Use) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportApiKeyUseRequest_Use.ProtoReflect.Descriptor instead.
+func (*ReportApiKeyUseRequest_Use) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{20, 0}
+}
+
+func (x *ReportApiKeyUseRequest_Use) GetApiKey() string {
+	if x != nil {
+		return x.ApiKey
+	}
+	return ""
+}
+
+func (x *ReportApiKeyUseRequest_Use) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
 var File_meetwire_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
+	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
 	"\x12WatchConfigRequest\x12.\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\xde\x01\n" +
 	"\x13WatchConfigResponse\x12G\n" +
@@ -879,28 +2017,70 @@ const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\tresources\x18\x02 \x03(\v2\x1c.meetwire.config.v1.ResourceR\tresources\"'\n" +
 	"\tHeartbeat\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xdc\x02\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xdc\x03\n" +
 	"\bResource\x12F\n" +
 	"\forganization\x18\x01 \x01(\v2 .meetwire.config.v1.OrganizationH\x00R\forganization\x127\n" +
 	"\awebhook\x18\x02 \x01(\v2\x1b.meetwire.config.v1.WebhookH\x00R\awebhook\x127\n" +
 	"\atrigger\x18\x03 \x01(\v2\x1b.meetwire.config.v1.TriggerH\x00R\atrigger\x125\n" +
 	"\aapi_key\x18\x04 \x01(\v2\x1a.meetwire.config.v1.ApiKeyH\x00R\x06apiKey\x12)\n" +
 	"\x0fdeleted_webhook\x18\x05 \x01(\tH\x00R\x0edeletedWebhook\x12(\n" +
-	"\x0fdeleted_api_key\x18\x06 \x01(\tH\x00R\rdeletedApiKeyB\n" +
+	"\x0fdeleted_api_key\x18\x06 \x01(\tH\x00R\rdeletedApiKey\x123\n" +
+	"\x14deleted_organization\x18\a \x01(\tH\x00R\x13deletedOrganization\x12I\n" +
+	"\x0fdeleted_trigger\x18\b \x01(\v2\x1e.meetwire.config.v1.TriggerKeyH\x00R\x0edeletedTriggerB\n" +
 	"\n" +
-	"\bresource\"\x1e\n" +
+	"\bresource\"\xcf\x02\n" +
 	"\fOrganization\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xb0\x02\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
+	"\x12webhooks_available\x18\x02 \x01(\bR\x11webhooksAvailable\x12\x1d\n" +
+	"\n" +
+	"allow_http\x18\x03 \x01(\bR\tallowHttp\x12D\n" +
+	"\x10record_retention\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x0frecordRetention\x12B\n" +
+	"\fingest_quota\x18\x05 \x01(\v2\x1f.meetwire.config.v1.IngestQuotaR\vingestQuota\x12:\n" +
+	"\asecrets\x18\x06 \x03(\v2 .meetwire.config.v1.SealedSecretR\asecrets\x12\x1b\n" +
+	"\tclient_id\x18\a \x01(\x03R\bclientId\"O\n" +
+	"\vIngestQuota\x12*\n" +
+	"\x11events_per_second\x18\x01 \x01(\x01R\x0feventsPerSecond\x12\x14\n" +
+	"\x05burst\x18\x02 \x01(\x05R\x05burst\"c\n" +
+	"\fSealedSecret\x12\x16\n" +
+	"\x06sealed\x18\x01 \x01(\fR\x06sealed\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"E\n" +
+	"\fSealedHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fsealed_value\x18\x02 \x01(\fR\vsealedValue\"\xc9\a\n" +
 	"\aWebhook\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12\x1d\n" +
 	"\n" +
 	"target_url\x18\x03 \x01(\tR\ttargetUrl\x12\x1a\n" +
-	"\btriggers\x18\x04 \x03(\tR\btriggers\x12%\n" +
-	"\x0esealed_secrets\x18\x05 \x03(\fR\rsealedSecrets\x12\x16\n" +
-	"\x06paused\x18\x06 \x01(\bR\x06paused\x12B\n" +
+	"\btriggers\x18\x04 \x03(\tR\btriggers\x12B\n" +
 	"\fretry_policy\x18\a \x01(\v2\x1f.meetwire.config.v1.RetryPolicyR\vretryPolicy\x123\n" +
-	"\atimeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\xd2\x01\n" +
+	"\atimeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeout\x129\n" +
+	"\x06status\x18\t \x01(\x0e2!.meetwire.config.v1.WebhookStatusR\x06status\x12\x1e\n" +
+	"\n" +
+	"generation\x18\n" +
+	" \x01(\x03R\n" +
+	"generation\x129\n" +
+	"\n" +
+	"pause_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tpauseTime\x12\x1f\n" +
+	"\vevent_types\x18\f \x03(\tR\n" +
+	"eventTypes\x12\x14\n" +
+	"\x05teams\x18\r \x03(\tR\x05teams\x12\x16\n" +
+	"\x06filter\x18\x0e \x01(\tR\x06filter\x12\x18\n" +
+	"\adialect\x18\x0f \x01(\tR\adialect\x12-\n" +
+	"\x12signature_encoding\x18\x10 \x01(\tR\x11signatureEncoding\x12\x1b\n" +
+	"\tclient_id\x18\x11 \x01(\x03R\bclientId\x12:\n" +
+	"\asecrets\x18\x12 \x03(\v2 .meetwire.config.v1.SealedSecretR\asecrets\x12/\n" +
+	"\x13organization_secret\x18\x13 \x01(\bR\x12organizationSecret\x12:\n" +
+	"\aheaders\x18\x14 \x03(\v2 .meetwire.config.v1.SealedHeaderR\aheaders\x12Q\n" +
+	"\x11failure_threshold\x18\x15 \x01(\v2$.meetwire.config.v1.FailureThresholdR\x10failureThreshold\x12#\n" +
+	"\rgone_disables\x18\x16 \x01(\bR\fgoneDisables\x12'\n" +
+	"\x0fmax_concurrency\x18\x17 \x01(\x05R\x0emaxConcurrency\x12\x1d\n" +
+	"\n" +
+	"rate_limit\x18\x18 \x01(\x01R\trateLimitJ\x04\b\x05\x10\x06J\x04\b\x06\x10\aR\x0esealed_secretsR\x06paused\"\x89\x01\n" +
+	"\x10FailureThreshold\x121\n" +
+	"\x14consecutive_failures\x18\x01 \x01(\x05R\x13consecutiveFailures\x12B\n" +
+	"\x0fwithout_success\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0ewithoutSuccess\"\xc0\x02\n" +
 	"\vRetryPolicy\x12\x1f\n" +
 	"\vmax_retries\x18\x01 \x01(\x05R\n" +
 	"maxRetries\x12:\n" +
@@ -908,18 +2088,78 @@ const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"firstDelay\x12\x16\n" +
 	"\x06factor\x18\x03 \x01(\x01R\x06factor\x126\n" +
 	"\tmax_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bmaxDelay\x12\x16\n" +
-	"\x06jitter\x18\x05 \x01(\x01R\x06jitter\"1\n" +
+	"\x06jitter\x18\x05 \x01(\x01R\x06jitter\x129\n" +
+	"\vgive_up_age\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\tgiveUpAge\x121\n" +
+	"\x06delays\x18\a \x03(\v2\x19.google.protobuf.DurationR\x06delays\"@\n" +
+	"\n" +
+	"TriggerKey\x12\"\n" +
+	"\forganization\x18\x01 \x01(\tR\forganization\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xde\x01\n" +
 	"\aTrigger\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06schema\x18\x02 \x01(\tR\x06schema\"\x8f\x01\n" +
+	"\x06schema\x18\x02 \x01(\tR\x06schema\x12\"\n" +
+	"\forganization\x18\x03 \x01(\tR\forganization\x12 \n" +
+	"\voperational\x18\x04 \x01(\bR\voperational\x12(\n" +
+	"\x10schema_warn_only\x18\x05 \x01(\bR\x0eschemaWarnOnly\x12;\n" +
+	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"\xcc\x01\n" +
 	"\x06ApiKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\"\n" +
 	"\forganization\x18\x02 \x01(\tR\forganization\x12,\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x18.meetwire.access.v1.RoleR\x04role\x12#\n" +
-	"\rsecret_sha256\x18\x04 \x01(\fR\fsecretSha2562z\n" +
+	"\rsecret_sha256\x18\x04 \x01(\fR\fsecretSha256\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x84\x05\n" +
+	"\x1aReportWebhookHealthRequest\x12<\n" +
+	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12\"\n" +
+	"\awebhook\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\awebhook\x12'\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\n" +
+	"generation\x12V\n" +
+	"\x05level\x18\x04 \x01(\x0e24.meetwire.config.v1.ReportWebhookHealthRequest.LevelB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x05level\x12J\n" +
+	"\x06reason\x18\x05 \x01(\tB2\xbaH/r-R\x14consecutive_failuresR\x0fwithout_successR\x04goneR\x06reason\x121\n" +
+	"\x14consecutive_failures\x18\x06 \x01(\x03R\x13consecutiveFailures\x12?\n" +
+	"\rfailing_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\ffailingSince\x12\x1f\n" +
+	"\vlast_status\x18\b \x01(\x05R\n" +
+	"lastStatus\x121\n" +
+	"\x10last_error_class\x18\t \x01(\tB\a\xbaH\x04r\x02\x18@R\x0elastErrorClass\"o\n" +
+	"\x05Level\x12\x15\n" +
+	"\x11LEVEL_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bLEVEL_FIRST_LASTING_FAILURE\x10\x01\x12\x1b\n" +
+	"\x17LEVEL_HALF_OF_THRESHOLD\x10\x02\x12\x11\n" +
+	"\rLEVEL_DISABLE\x10\x03\";\n" +
+	"\x1bReportWebhookHealthResponse\x12\x1c\n" +
+	"\teffective\x18\x01 \x01(\bR\teffective\"\xe7\x02\n" +
+	"\x18ReportDeadLettersRequest\x12U\n" +
+	"\x06counts\x18\x01 \x03(\v22.meetwire.config.v1.ReportDeadLettersRequest.CountB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06counts\x1a\xf3\x01\n" +
+	"\x05Count\x12<\n" +
+	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12\"\n" +
+	"\awebhook\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\awebhook\x12-\n" +
+	"\x06reason\x18\x03 \x01(\tB\x15\xbaH\x12r\x102\x0e^[a-z_]{1,64}$R\x06reason\x12:\n" +
+	"\x06minute\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06minute\x12\x1d\n" +
+	"\x05count\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x05count\"\x1b\n" +
+	"\x19ReportDeadLettersResponse\"\xe8\x01\n" +
+	"\x16ReportApiKeyUseRequest\x12M\n" +
+	"\x04uses\x18\x01 \x03(\v2..meetwire.config.v1.ReportApiKeyUseRequest.UseB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04uses\x1a\x7f\n" +
+	"\x03Use\x120\n" +
+	"\aapi_key\x18\x01 \x01(\tB\x17\xbaH\x14r\x122\x10^[0-9a-z]{1,32}$R\x06apiKey\x12F\n" +
+	"\rlast_use_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\vlastUseTime\"\x19\n" +
+	"\x17ReportApiKeyUseResponse*\x82\x01\n" +
+	"\rWebhookStatus\x12\x1e\n" +
+	"\x1aWEBHOOK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15WEBHOOK_STATUS_ACTIVE\x10\x01\x12\x19\n" +
+	"\x15WEBHOOK_STATUS_PAUSED\x10\x02\x12\x1b\n" +
+	"\x17WEBHOOK_STATUS_DISABLED\x10\x032\xeb\x03\n" +
 	"\rConfigService\x12i\n" +
 	"\vWatchConfig\x12&.meetwire.config.v1.WatchConfigRequest\x1a'.meetwire.config.v1.WatchConfigResponse\"\a\xa2\xbb\x18\x03\n" +
-	"\x01\x050\x01B\xd3\x01\n" +
+	"\x01\x050\x01\x12\x7f\n" +
+	"\x13ReportWebhookHealth\x12..meetwire.config.v1.ReportWebhookHealthRequest\x1a/.meetwire.config.v1.ReportWebhookHealthResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12y\n" +
+	"\x11ReportDeadLetters\x12,.meetwire.config.v1.ReportDeadLettersRequest\x1a-.meetwire.config.v1.ReportDeadLettersResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12s\n" +
+	"\x0fReportApiKeyUse\x12*.meetwire.config.v1.ReportApiKeyUseRequest\x1a+.meetwire.config.v1.ReportApiKeyUseResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05B\xd3\x01\n" +
 	"\x16com.meetwire.config.v1B\vConfigProtoP\x01ZBgithub.com/meetwire/meetwire/proto/gen/meetwire/config/v1;configv1\xa2\x02\x03MCX\xaa\x02\x12Meetwire.Config.V1\xca\x02\x12Meetwire\\Config\\V1\xe2\x02\x1eMeetwire\\Config\\V1\\GPBMetadata\xea\x02\x14Meetwire::Config::V1b\x06proto3"
 
 var (
@@ -934,44 +2174,88 @@ func file_meetwire_config_v1_config_proto_rawDescGZIP() []byte {
 	return file_meetwire_config_v1_config_proto_rawDescData
 }
 
-var file_meetwire_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_meetwire_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_meetwire_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_meetwire_config_v1_config_proto_goTypes = []any{
-	(*WatchConfigRequest)(nil),  // 0: meetwire.config.v1.WatchConfigRequest
-	(*WatchConfigResponse)(nil), // 1: meetwire.config.v1.WatchConfigResponse
-	(*SnapshotPage)(nil),        // 2: meetwire.config.v1.SnapshotPage
-	(*Change)(nil),              // 3: meetwire.config.v1.Change
-	(*Heartbeat)(nil),           // 4: meetwire.config.v1.Heartbeat
-	(*Resource)(nil),            // 5: meetwire.config.v1.Resource
-	(*Organization)(nil),        // 6: meetwire.config.v1.Organization
-	(*Webhook)(nil),             // 7: meetwire.config.v1.Webhook
-	(*RetryPolicy)(nil),         // 8: meetwire.config.v1.RetryPolicy
-	(*Trigger)(nil),             // 9: meetwire.config.v1.Trigger
-	(*ApiKey)(nil),              // 10: meetwire.config.v1.ApiKey
-	(*durationpb.Duration)(nil), // 11: google.protobuf.Duration
-	(v1.Role)(0),                // 12: meetwire.access.v1.Role
+	(WebhookStatus)(0),                     // 0: meetwire.config.v1.WebhookStatus
+	(ReportWebhookHealthRequest_Level)(0),  // 1: meetwire.config.v1.ReportWebhookHealthRequest.Level
+	(*WatchConfigRequest)(nil),             // 2: meetwire.config.v1.WatchConfigRequest
+	(*WatchConfigResponse)(nil),            // 3: meetwire.config.v1.WatchConfigResponse
+	(*SnapshotPage)(nil),                   // 4: meetwire.config.v1.SnapshotPage
+	(*Change)(nil),                         // 5: meetwire.config.v1.Change
+	(*Heartbeat)(nil),                      // 6: meetwire.config.v1.Heartbeat
+	(*Resource)(nil),                       // 7: meetwire.config.v1.Resource
+	(*Organization)(nil),                   // 8: meetwire.config.v1.Organization
+	(*IngestQuota)(nil),                    // 9: meetwire.config.v1.IngestQuota
+	(*SealedSecret)(nil),                   // 10: meetwire.config.v1.SealedSecret
+	(*SealedHeader)(nil),                   // 11: meetwire.config.v1.SealedHeader
+	(*Webhook)(nil),                        // 12: meetwire.config.v1.Webhook
+	(*FailureThreshold)(nil),               // 13: meetwire.config.v1.FailureThreshold
+	(*RetryPolicy)(nil),                    // 14: meetwire.config.v1.RetryPolicy
+	(*TriggerKey)(nil),                     // 15: meetwire.config.v1.TriggerKey
+	(*Trigger)(nil),                        // 16: meetwire.config.v1.Trigger
+	(*ApiKey)(nil),                         // 17: meetwire.config.v1.ApiKey
+	(*ReportWebhookHealthRequest)(nil),     // 18: meetwire.config.v1.ReportWebhookHealthRequest
+	(*ReportWebhookHealthResponse)(nil),    // 19: meetwire.config.v1.ReportWebhookHealthResponse
+	(*ReportDeadLettersRequest)(nil),       // 20: meetwire.config.v1.ReportDeadLettersRequest
+	(*ReportDeadLettersResponse)(nil),      // 21: meetwire.config.v1.ReportDeadLettersResponse
+	(*ReportApiKeyUseRequest)(nil),         // 22: meetwire.config.v1.ReportApiKeyUseRequest
+	(*ReportApiKeyUseResponse)(nil),        // 23: meetwire.config.v1.ReportApiKeyUseResponse
+	(*ReportDeadLettersRequest_Count)(nil), // 24: meetwire.config.v1.ReportDeadLettersRequest.Count
+	(*ReportApiKeyUseRequest_Use)(nil),     // 25: meetwire.config.v1.ReportApiKeyUseRequest.Use
+	(*durationpb.Duration)(nil),            // 26: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 27: google.protobuf.Timestamp
+	(v1.Role)(0),                           // 28: meetwire.access.v1.Role
 }
 var file_meetwire_config_v1_config_proto_depIdxs = []int32{
-	2,  // 0: meetwire.config.v1.WatchConfigResponse.snapshot_page:type_name -> meetwire.config.v1.SnapshotPage
-	3,  // 1: meetwire.config.v1.WatchConfigResponse.change:type_name -> meetwire.config.v1.Change
-	4,  // 2: meetwire.config.v1.WatchConfigResponse.heartbeat:type_name -> meetwire.config.v1.Heartbeat
-	5,  // 3: meetwire.config.v1.SnapshotPage.resources:type_name -> meetwire.config.v1.Resource
-	5,  // 4: meetwire.config.v1.Change.resources:type_name -> meetwire.config.v1.Resource
-	6,  // 5: meetwire.config.v1.Resource.organization:type_name -> meetwire.config.v1.Organization
-	7,  // 6: meetwire.config.v1.Resource.webhook:type_name -> meetwire.config.v1.Webhook
-	9,  // 7: meetwire.config.v1.Resource.trigger:type_name -> meetwire.config.v1.Trigger
-	10, // 8: meetwire.config.v1.Resource.api_key:type_name -> meetwire.config.v1.ApiKey
-	8,  // 9: meetwire.config.v1.Webhook.retry_policy:type_name -> meetwire.config.v1.RetryPolicy
-	11, // 10: meetwire.config.v1.Webhook.timeout:type_name -> google.protobuf.Duration
-	11, // 11: meetwire.config.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
-	11, // 12: meetwire.config.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	12, // 13: meetwire.config.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
-	0,  // 14: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
-	1,  // 15: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	4,  // 0: meetwire.config.v1.WatchConfigResponse.snapshot_page:type_name -> meetwire.config.v1.SnapshotPage
+	5,  // 1: meetwire.config.v1.WatchConfigResponse.change:type_name -> meetwire.config.v1.Change
+	6,  // 2: meetwire.config.v1.WatchConfigResponse.heartbeat:type_name -> meetwire.config.v1.Heartbeat
+	7,  // 3: meetwire.config.v1.SnapshotPage.resources:type_name -> meetwire.config.v1.Resource
+	7,  // 4: meetwire.config.v1.Change.resources:type_name -> meetwire.config.v1.Resource
+	8,  // 5: meetwire.config.v1.Resource.organization:type_name -> meetwire.config.v1.Organization
+	12, // 6: meetwire.config.v1.Resource.webhook:type_name -> meetwire.config.v1.Webhook
+	16, // 7: meetwire.config.v1.Resource.trigger:type_name -> meetwire.config.v1.Trigger
+	17, // 8: meetwire.config.v1.Resource.api_key:type_name -> meetwire.config.v1.ApiKey
+	15, // 9: meetwire.config.v1.Resource.deleted_trigger:type_name -> meetwire.config.v1.TriggerKey
+	26, // 10: meetwire.config.v1.Organization.record_retention:type_name -> google.protobuf.Duration
+	9,  // 11: meetwire.config.v1.Organization.ingest_quota:type_name -> meetwire.config.v1.IngestQuota
+	10, // 12: meetwire.config.v1.Organization.secrets:type_name -> meetwire.config.v1.SealedSecret
+	27, // 13: meetwire.config.v1.SealedSecret.expire_time:type_name -> google.protobuf.Timestamp
+	14, // 14: meetwire.config.v1.Webhook.retry_policy:type_name -> meetwire.config.v1.RetryPolicy
+	26, // 15: meetwire.config.v1.Webhook.timeout:type_name -> google.protobuf.Duration
+	0,  // 16: meetwire.config.v1.Webhook.status:type_name -> meetwire.config.v1.WebhookStatus
+	27, // 17: meetwire.config.v1.Webhook.pause_time:type_name -> google.protobuf.Timestamp
+	10, // 18: meetwire.config.v1.Webhook.secrets:type_name -> meetwire.config.v1.SealedSecret
+	11, // 19: meetwire.config.v1.Webhook.headers:type_name -> meetwire.config.v1.SealedHeader
+	13, // 20: meetwire.config.v1.Webhook.failure_threshold:type_name -> meetwire.config.v1.FailureThreshold
+	26, // 21: meetwire.config.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
+	26, // 22: meetwire.config.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
+	26, // 23: meetwire.config.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	26, // 24: meetwire.config.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
+	26, // 25: meetwire.config.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	27, // 26: meetwire.config.v1.Trigger.create_time:type_name -> google.protobuf.Timestamp
+	28, // 27: meetwire.config.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
+	27, // 28: meetwire.config.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	1,  // 29: meetwire.config.v1.ReportWebhookHealthRequest.level:type_name -> meetwire.config.v1.ReportWebhookHealthRequest.Level
+	27, // 30: meetwire.config.v1.ReportWebhookHealthRequest.failing_since:type_name -> google.protobuf.Timestamp
+	24, // 31: meetwire.config.v1.ReportDeadLettersRequest.counts:type_name -> meetwire.config.v1.ReportDeadLettersRequest.Count
+	25, // 32: meetwire.config.v1.ReportApiKeyUseRequest.uses:type_name -> meetwire.config.v1.ReportApiKeyUseRequest.Use
+	27, // 33: meetwire.config.v1.ReportDeadLettersRequest.Count.minute:type_name -> google.protobuf.Timestamp
+	27, // 34: meetwire.config.v1.ReportApiKeyUseRequest.Use.last_use_time:type_name -> google.protobuf.Timestamp
+	2,  // 35: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
+	18, // 36: meetwire.config.v1.ConfigService.ReportWebhookHealth:input_type -> meetwire.config.v1.ReportWebhookHealthRequest
+	20, // 37: meetwire.config.v1.ConfigService.ReportDeadLetters:input_type -> meetwire.config.v1.ReportDeadLettersRequest
+	22, // 38: meetwire.config.v1.ConfigService.ReportApiKeyUse:input_type -> meetwire.config.v1.ReportApiKeyUseRequest
+	3,  // 39: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
+	19, // 40: meetwire.config.v1.ConfigService.ReportWebhookHealth:output_type -> meetwire.config.v1.ReportWebhookHealthResponse
+	21, // 41: meetwire.config.v1.ConfigService.ReportDeadLetters:output_type -> meetwire.config.v1.ReportDeadLettersResponse
+	23, // 42: meetwire.config.v1.ConfigService.ReportApiKeyUse:output_type -> meetwire.config.v1.ReportApiKeyUseResponse
+	39, // [39:43] is the sub-list for method output_type
+	35, // [35:39] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_config_v1_config_proto_init() }
@@ -991,19 +2275,22 @@ func file_meetwire_config_v1_config_proto_init() {
 		(*Resource_ApiKey)(nil),
 		(*Resource_DeletedWebhook)(nil),
 		(*Resource_DeletedApiKey)(nil),
+		(*Resource_DeletedOrganization)(nil),
+		(*Resource_DeletedTrigger)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_config_v1_config_proto_rawDesc), len(file_meetwire_config_v1_config_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_meetwire_config_v1_config_proto_goTypes,
 		DependencyIndexes: file_meetwire_config_v1_config_proto_depIdxs,
+		EnumInfos:         file_meetwire_config_v1_config_proto_enumTypes,
 		MessageInfos:      file_meetwire_config_v1_config_proto_msgTypes,
 	}.Build()
 	File_meetwire_config_v1_config_proto = out.File

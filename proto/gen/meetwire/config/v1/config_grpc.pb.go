@@ -21,7 +21,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConfigService_WatchConfig_FullMethodName = "/meetwire.config.v1.ConfigService/WatchConfig"
+	ConfigService_WatchConfig_FullMethodName         = "/meetwire.config.v1.ConfigService/WatchConfig"
+	ConfigService_ReportWebhookHealth_FullMethodName = "/meetwire.config.v1.ConfigService/ReportWebhookHealth"
+	ConfigService_ReportDeadLetters_FullMethodName   = "/meetwire.config.v1.ConfigService/ReportDeadLetters"
+	ConfigService_ReportApiKeyUse_FullMethodName     = "/meetwire.config.v1.ConfigService/ReportApiKeyUse"
 )
 
 // ConfigServiceClient is the client API for ConfigService service.
@@ -33,6 +36,13 @@ type ConfigServiceClient interface {
 	// Streams the configuration as it is, and then every change of it. The stream
 	// ends without an error only when the instance that serves it stops.
 	WatchConfig(ctx context.Context, in *WatchConfigRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConfigResponse], error)
+	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
+	// an earlier generation of the webhook, or about a webhook that is gone, has none.
+	ReportWebhookHealth(ctx context.Context, in *ReportWebhookHealthRequest, opts ...grpc.CallOption) (*ReportWebhookHealthResponse, error)
+	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over.
+	ReportDeadLetters(ctx context.Context, in *ReportDeadLettersRequest, opts ...grpc.CallOption) (*ReportDeadLettersResponse, error)
+	// Reports when API keys were last used.
+	ReportApiKeyUse(ctx context.Context, in *ReportApiKeyUseRequest, opts ...grpc.CallOption) (*ReportApiKeyUseResponse, error)
 }
 
 type configServiceClient struct {
@@ -62,6 +72,36 @@ func (c *configServiceClient) WatchConfig(ctx context.Context, in *WatchConfigRe
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigService_WatchConfigClient = grpc.ServerStreamingClient[WatchConfigResponse]
 
+func (c *configServiceClient) ReportWebhookHealth(ctx context.Context, in *ReportWebhookHealthRequest, opts ...grpc.CallOption) (*ReportWebhookHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportWebhookHealthResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ReportWebhookHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) ReportDeadLetters(ctx context.Context, in *ReportDeadLettersRequest, opts ...grpc.CallOption) (*ReportDeadLettersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportDeadLettersResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ReportDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *configServiceClient) ReportApiKeyUse(ctx context.Context, in *ReportApiKeyUseRequest, opts ...grpc.CallOption) (*ReportApiKeyUseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportApiKeyUseResponse)
+	err := c.cc.Invoke(ctx, ConfigService_ReportApiKeyUse_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ConfigServiceServer is the server API for ConfigService service.
 // All implementations must embed UnimplementedConfigServiceServer
 // for forward compatibility.
@@ -71,6 +111,13 @@ type ConfigServiceServer interface {
 	// Streams the configuration as it is, and then every change of it. The stream
 	// ends without an error only when the instance that serves it stops.
 	WatchConfig(*WatchConfigRequest, grpc.ServerStreamingServer[WatchConfigResponse]) error
+	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
+	// an earlier generation of the webhook, or about a webhook that is gone, has none.
+	ReportWebhookHealth(context.Context, *ReportWebhookHealthRequest) (*ReportWebhookHealthResponse, error)
+	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over.
+	ReportDeadLetters(context.Context, *ReportDeadLettersRequest) (*ReportDeadLettersResponse, error)
+	// Reports when API keys were last used.
+	ReportApiKeyUse(context.Context, *ReportApiKeyUseRequest) (*ReportApiKeyUseResponse, error)
 	mustEmbedUnimplementedConfigServiceServer()
 }
 
@@ -83,6 +130,15 @@ type UnimplementedConfigServiceServer struct{}
 
 func (UnimplementedConfigServiceServer) WatchConfig(*WatchConfigRequest, grpc.ServerStreamingServer[WatchConfigResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchConfig not implemented")
+}
+func (UnimplementedConfigServiceServer) ReportWebhookHealth(context.Context, *ReportWebhookHealthRequest) (*ReportWebhookHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportWebhookHealth not implemented")
+}
+func (UnimplementedConfigServiceServer) ReportDeadLetters(context.Context, *ReportDeadLettersRequest) (*ReportDeadLettersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportDeadLetters not implemented")
+}
+func (UnimplementedConfigServiceServer) ReportApiKeyUse(context.Context, *ReportApiKeyUseRequest) (*ReportApiKeyUseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportApiKeyUse not implemented")
 }
 func (UnimplementedConfigServiceServer) mustEmbedUnimplementedConfigServiceServer() {}
 func (UnimplementedConfigServiceServer) testEmbeddedByValue()                       {}
@@ -116,13 +172,80 @@ func _ConfigService_WatchConfig_Handler(srv interface{}, stream grpc.ServerStrea
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigService_WatchConfigServer = grpc.ServerStreamingServer[WatchConfigResponse]
 
+func _ConfigService_ReportWebhookHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportWebhookHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ReportWebhookHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ReportWebhookHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ReportWebhookHealth(ctx, req.(*ReportWebhookHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_ReportDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ReportDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ReportDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ReportDeadLetters(ctx, req.(*ReportDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ConfigService_ReportApiKeyUse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportApiKeyUseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).ReportApiKeyUse(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_ReportApiKeyUse_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).ReportApiKeyUse(ctx, req.(*ReportApiKeyUseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ConfigService_ServiceDesc is the grpc.ServiceDesc for ConfigService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var ConfigService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "meetwire.config.v1.ConfigService",
 	HandlerType: (*ConfigServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ReportWebhookHealth",
+			Handler:    _ConfigService_ReportWebhookHealth_Handler,
+		},
+		{
+			MethodName: "ReportDeadLetters",
+			Handler:    _ConfigService_ReportDeadLetters_Handler,
+		},
+		{
+			MethodName: "ReportApiKeyUse",
+			Handler:    _ConfigService_ReportApiKeyUse_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "WatchConfig",

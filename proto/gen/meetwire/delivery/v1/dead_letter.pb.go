@@ -40,8 +40,9 @@ type DeadLetter struct {
 	EventId string `protobuf:"bytes,5,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	// Sequence of the event in the stream EVENTS.
 	EventSequence int64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
-	// Why: `attempts_exhausted` (every retry failed), `undeliverable` (it cannot be rendered) or `poison` (taken
-	// up more than 10 times without a result).
+	// Why: `attempts_exhausted` (every retry failed), `gave_up_age` (the event became older than the webhook's
+	// give-up age before a retry succeeded), `webhook_disabled` (the webhook was disabled when its turn came, or while
+	// it waited), `undeliverable` (it cannot be rendered) or `poison` (taken up more than 10 times without a result).
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How many attempts were made.
 	AttemptCount int32 `protobuf:"varint,8,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`

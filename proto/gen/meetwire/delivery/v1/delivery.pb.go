@@ -246,7 +246,7 @@ type Attempt struct {
 	Duration *durationpb.Duration `protobuf:"bytes,4,opt,name=duration,proto3" json:"duration,omitempty"`
 	// Where it was sent.
 	RequestUrl string `protobuf:"bytes,5,opt,name=request_url,json=requestUrl,proto3" json:"request_url,omitempty"`
-	// Headers that were sent.
+	// Headers that were sent. The values of the webhook's own headers are shown as `REDACTED`.
 	RequestHeaders []*Header `protobuf:"bytes,6,rep,name=request_headers,json=requestHeaders,proto3" json:"request_headers,omitempty"`
 	// Body that was sent.
 	RequestBody []byte `protobuf:"bytes,7,opt,name=request_body,json=requestBody,proto3" json:"request_body,omitempty"`
@@ -259,11 +259,13 @@ type Attempt struct {
 	// Whether the answer's body was longer than what was kept.
 	ResponseTruncated bool `protobuf:"varint,11,opt,name=response_truncated,json=responseTruncated,proto3" json:"response_truncated,omitempty"`
 	// Class of the failure, empty after a success: `status` (not 2xx), `timeout`, `dns`, `connect`, `tls`, `address`
-	// (not allowed), `protocol` (not HTTP), `reset` (closed too early), `render` (the request could not be made).
+	// (not allowed), `protocol` (not HTTP), `reset` (closed too early), `insecure` (the URL begins with http:, which
+	// neither the organization nor the dialect allows; nothing was sent), `render` (the request could not be made).
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
 	// What went wrong, for people; empty after a success.
 	ErrorMessage string `protobuf:"bytes,13,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
-	// When the next attempt was due after this one; unset when there was to be none.
+	// When the next attempt was due after this one; unset when there was to be none. After an answer 429 or 503 with a
+	// `Retry-After` it is not before that, up to 24 hours.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -746,6 +748,172 @@ func (x *ListAttemptsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// WebhookHealth is how the deliveries of a webhook have gone since it was created, or last enabled. It is brought up
+// to date within seconds of an attempt. Attempts that could not be rendered, and deliveries of operational triggers,
+// do not count.
+type WebhookHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `organizations/{organization}/webhooks/{webhook}/health`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Counts how often the webhook was enabled: 1 for a new one.
+	Generation int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	// How many attempts in a row have failed, over all deliveries; 0 after a success.
+	ConsecutiveFailures int64 `protobuf:"varint,3,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// When the first of them failed; unset when there is none.
+	FailingSince *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	// How many deliveries have failed since then; counted up to 3, as no rule asks for more.
+	FailingDeliveryCount int32 `protobuf:"varint,5,opt,name=failing_delivery_count,json=failingDeliveryCount,proto3" json:"failing_delivery_count,omitempty"`
+	// When an attempt last succeeded; unset when none has.
+	LastSuccessTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_success_time,json=lastSuccessTime,proto3" json:"last_success_time,omitempty"`
+	// When an attempt last failed; unset when none has.
+	LastFailureTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_failure_time,json=lastFailureTime,proto3" json:"last_failure_time,omitempty"`
+	// HTTP status of the last answer; 0 when the last attempt had none, or there was no attempt.
+	LastStatusCode int32 `protobuf:"varint,8,opt,name=last_status_code,json=lastStatusCode,proto3" json:"last_status_code,omitempty"`
+	// Class of the last attempt's failure, as in an Attempt; empty after a success.
+	LastErrorClass string `protobuf:"bytes,9,opt,name=last_error_class,json=lastErrorClass,proto3" json:"last_error_class,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WebhookHealth) Reset() {
+	*x = WebhookHealth{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookHealth) ProtoMessage() {}
+
+func (x *WebhookHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookHealth.ProtoReflect.Descriptor instead.
+func (*WebhookHealth) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *WebhookHealth) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WebhookHealth) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *WebhookHealth) GetConsecutiveFailures() int64 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *WebhookHealth) GetFailingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingSince
+	}
+	return nil
+}
+
+func (x *WebhookHealth) GetFailingDeliveryCount() int32 {
+	if x != nil {
+		return x.FailingDeliveryCount
+	}
+	return 0
+}
+
+func (x *WebhookHealth) GetLastSuccessTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSuccessTime
+	}
+	return nil
+}
+
+func (x *WebhookHealth) GetLastFailureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFailureTime
+	}
+	return nil
+}
+
+func (x *WebhookHealth) GetLastStatusCode() int32 {
+	if x != nil {
+		return x.LastStatusCode
+	}
+	return 0
+}
+
+func (x *WebhookHealth) GetLastErrorClass() string {
+	if x != nil {
+		return x.LastErrorClass
+	}
+	return ""
+}
+
+// Request of GetWebhookHealth.
+type GetWebhookHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}/health`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWebhookHealthRequest) Reset() {
+	*x = GetWebhookHealthRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWebhookHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWebhookHealthRequest) ProtoMessage() {}
+
+func (x *GetWebhookHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWebhookHealthRequest.ProtoReflect.Descriptor instead.
+func (*GetWebhookHealthRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetWebhookHealthRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_meetwire_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
@@ -816,14 +984,30 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\"y\n" +
 	"\x14ListAttemptsResponse\x129\n" +
 	"\battempts\x18\x01 \x03(\v2\x1d.meetwire.delivery.v1.AttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x90\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\x03\n" +
+	"\rWebhookHealth\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12#\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x03B\x03\xe0A\x03R\n" +
+	"generation\x126\n" +
+	"\x14consecutive_failures\x18\x03 \x01(\x03B\x03\xe0A\x03R\x13consecutiveFailures\x12D\n" +
+	"\rfailing_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\ffailingSince\x129\n" +
+	"\x16failing_delivery_count\x18\x05 \x01(\x05B\x03\xe0A\x03R\x14failingDeliveryCount\x12K\n" +
+	"\x11last_success_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastSuccessTime\x12K\n" +
+	"\x11last_failure_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastFailureTime\x12-\n" +
+	"\x10last_status_code\x18\b \x01(\x05B\x03\xe0A\x03R\x0elastStatusCode\x12-\n" +
+	"\x10last_error_class\x18\t \x01(\tB\x03\xe0A\x03R\x0elastErrorClass\"v\n" +
+	"\x17GetWebhookHealthRequest\x12[\n" +
+	"\x04name\x18\x01 \x01(\tBG\xe0A\x02\xbaHAr?2=^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}/health$R\x04name2\xbe\x05\n" +
 	"\x0fDeliveryService\x12\x97\x01\n" +
 	"\vGetDelivery\x12(.meetwire.delivery.v1.GetDeliveryRequest\x1a\x1e.meetwire.delivery.v1.Delivery\">\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02)\x12'/v1/{name=organizations/*/deliveries/*}\x12\xad\x01\n" +
 	"\x0eListDeliveries\x12+.meetwire.delivery.v1.ListDeliveriesRequest\x1a,.meetwire.delivery.v1.ListDeliveriesResponse\"@\xa2\xbb\x18\r\n" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02)\x12'/v1/{parent=organizations/*}/deliveries\x12\xb2\x01\n" +
 	"\fListAttempts\x12).meetwire.delivery.v1.ListAttemptsRequest\x1a*.meetwire.delivery.v1.ListAttemptsResponse\"K\xa2\xbb\x18\r\n" +
-	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x024\x122/v1/{parent=organizations/*/deliveries/*}/attemptsB\xe3\x01\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x024\x122/v1/{parent=organizations/*/deliveries/*}/attempts\x12\xab\x01\n" +
+	"\x10GetWebhookHealth\x12-.meetwire.delivery.v1.GetWebhookHealthRequest\x1a#.meetwire.delivery.v1.WebhookHealth\"C\xa2\xbb\x18\v\n" +
+	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=organizations/*/webhooks/*/health}B\xe3\x01\n" +
 	"\x18com.meetwire.delivery.v1B\rDeliveryProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
 
 var (
@@ -839,43 +1023,50 @@ func file_meetwire_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_meetwire_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meetwire_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_meetwire_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_meetwire_delivery_v1_delivery_proto_goTypes = []any{
-	(Delivery_State)(0),            // 0: meetwire.delivery.v1.Delivery.State
-	(*Delivery)(nil),               // 1: meetwire.delivery.v1.Delivery
-	(*Attempt)(nil),                // 2: meetwire.delivery.v1.Attempt
-	(*Header)(nil),                 // 3: meetwire.delivery.v1.Header
-	(*GetDeliveryRequest)(nil),     // 4: meetwire.delivery.v1.GetDeliveryRequest
-	(*ListDeliveriesRequest)(nil),  // 5: meetwire.delivery.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil), // 6: meetwire.delivery.v1.ListDeliveriesResponse
-	(*ListAttemptsRequest)(nil),    // 7: meetwire.delivery.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),   // 8: meetwire.delivery.v1.ListAttemptsResponse
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 10: google.protobuf.Duration
+	(Delivery_State)(0),             // 0: meetwire.delivery.v1.Delivery.State
+	(*Delivery)(nil),                // 1: meetwire.delivery.v1.Delivery
+	(*Attempt)(nil),                 // 2: meetwire.delivery.v1.Attempt
+	(*Header)(nil),                  // 3: meetwire.delivery.v1.Header
+	(*GetDeliveryRequest)(nil),      // 4: meetwire.delivery.v1.GetDeliveryRequest
+	(*ListDeliveriesRequest)(nil),   // 5: meetwire.delivery.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),  // 6: meetwire.delivery.v1.ListDeliveriesResponse
+	(*ListAttemptsRequest)(nil),     // 7: meetwire.delivery.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),    // 8: meetwire.delivery.v1.ListAttemptsResponse
+	(*WebhookHealth)(nil),           // 9: meetwire.delivery.v1.WebhookHealth
+	(*GetWebhookHealthRequest)(nil), // 10: meetwire.delivery.v1.GetWebhookHealthRequest
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 12: google.protobuf.Duration
 }
 var file_meetwire_delivery_v1_delivery_proto_depIdxs = []int32{
 	0,  // 0: meetwire.delivery.v1.Delivery.state:type_name -> meetwire.delivery.v1.Delivery.State
-	9,  // 1: meetwire.delivery.v1.Delivery.accept_time:type_name -> google.protobuf.Timestamp
-	9,  // 2: meetwire.delivery.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
-	9,  // 3: meetwire.delivery.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
-	9,  // 4: meetwire.delivery.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	10, // 5: meetwire.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	11, // 1: meetwire.delivery.v1.Delivery.accept_time:type_name -> google.protobuf.Timestamp
+	11, // 2: meetwire.delivery.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
+	11, // 3: meetwire.delivery.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
+	11, // 4: meetwire.delivery.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	12, // 5: meetwire.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
 	3,  // 6: meetwire.delivery.v1.Attempt.request_headers:type_name -> meetwire.delivery.v1.Header
 	3,  // 7: meetwire.delivery.v1.Attempt.response_headers:type_name -> meetwire.delivery.v1.Header
-	9,  // 8: meetwire.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	11, // 8: meetwire.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
 	1,  // 9: meetwire.delivery.v1.ListDeliveriesResponse.deliveries:type_name -> meetwire.delivery.v1.Delivery
 	2,  // 10: meetwire.delivery.v1.ListAttemptsResponse.attempts:type_name -> meetwire.delivery.v1.Attempt
-	4,  // 11: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
-	5,  // 12: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
-	7,  // 13: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
-	1,  // 14: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
-	6,  // 15: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
-	8,  // 16: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	11, // 11: meetwire.delivery.v1.WebhookHealth.failing_since:type_name -> google.protobuf.Timestamp
+	11, // 12: meetwire.delivery.v1.WebhookHealth.last_success_time:type_name -> google.protobuf.Timestamp
+	11, // 13: meetwire.delivery.v1.WebhookHealth.last_failure_time:type_name -> google.protobuf.Timestamp
+	4,  // 14: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
+	5,  // 15: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
+	7,  // 16: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
+	10, // 17: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:input_type -> meetwire.delivery.v1.GetWebhookHealthRequest
+	1,  // 18: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
+	6,  // 19: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
+	8,  // 20: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
+	9,  // 21: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:output_type -> meetwire.delivery.v1.WebhookHealth
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_delivery_v1_delivery_proto_init() }
@@ -889,7 +1080,7 @@ func file_meetwire_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_delivery_v1_delivery_proto_rawDesc), len(file_meetwire_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

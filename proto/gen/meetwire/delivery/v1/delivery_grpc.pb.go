@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeliveryService_GetDelivery_FullMethodName    = "/meetwire.delivery.v1.DeliveryService/GetDelivery"
-	DeliveryService_ListDeliveries_FullMethodName = "/meetwire.delivery.v1.DeliveryService/ListDeliveries"
-	DeliveryService_ListAttempts_FullMethodName   = "/meetwire.delivery.v1.DeliveryService/ListAttempts"
+	DeliveryService_GetDelivery_FullMethodName      = "/meetwire.delivery.v1.DeliveryService/GetDelivery"
+	DeliveryService_ListDeliveries_FullMethodName   = "/meetwire.delivery.v1.DeliveryService/ListDeliveries"
+	DeliveryService_ListAttempts_FullMethodName     = "/meetwire.delivery.v1.DeliveryService/ListAttempts"
+	DeliveryService_GetWebhookHealth_FullMethodName = "/meetwire.delivery.v1.DeliveryService/GetWebhookHealth"
 )
 
 // DeliveryServiceClient is the client API for DeliveryService service.
@@ -36,6 +37,8 @@ type DeliveryServiceClient interface {
 	ListDeliveries(ctx context.Context, in *ListDeliveriesRequest, opts ...grpc.CallOption) (*ListDeliveriesResponse, error)
 	// Lists the attempts of a delivery, oldest first.
 	ListAttempts(ctx context.Context, in *ListAttemptsRequest, opts ...grpc.CallOption) (*ListAttemptsResponse, error)
+	// Returns how the deliveries of a webhook go. It is what the decision to disable it is made from.
+	GetWebhookHealth(ctx context.Context, in *GetWebhookHealthRequest, opts ...grpc.CallOption) (*WebhookHealth, error)
 }
 
 type deliveryServiceClient struct {
@@ -76,6 +79,16 @@ func (c *deliveryServiceClient) ListAttempts(ctx context.Context, in *ListAttemp
 	return out, nil
 }
 
+func (c *deliveryServiceClient) GetWebhookHealth(ctx context.Context, in *GetWebhookHealthRequest, opts ...grpc.CallOption) (*WebhookHealth, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WebhookHealth)
+	err := c.cc.Invoke(ctx, DeliveryService_GetWebhookHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DeliveryServiceServer is the server API for DeliveryService service.
 // All implementations must embed UnimplementedDeliveryServiceServer
 // for forward compatibility.
@@ -88,6 +101,8 @@ type DeliveryServiceServer interface {
 	ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error)
 	// Lists the attempts of a delivery, oldest first.
 	ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error)
+	// Returns how the deliveries of a webhook go. It is what the decision to disable it is made from.
+	GetWebhookHealth(context.Context, *GetWebhookHealthRequest) (*WebhookHealth, error)
 	mustEmbedUnimplementedDeliveryServiceServer()
 }
 
@@ -106,6 +121,9 @@ func (UnimplementedDeliveryServiceServer) ListDeliveries(context.Context, *ListD
 }
 func (UnimplementedDeliveryServiceServer) ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAttempts not implemented")
+}
+func (UnimplementedDeliveryServiceServer) GetWebhookHealth(context.Context, *GetWebhookHealthRequest) (*WebhookHealth, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWebhookHealth not implemented")
 }
 func (UnimplementedDeliveryServiceServer) mustEmbedUnimplementedDeliveryServiceServer() {}
 func (UnimplementedDeliveryServiceServer) testEmbeddedByValue()                         {}
@@ -182,6 +200,24 @@ func _DeliveryService_ListAttempts_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeliveryService_GetWebhookHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWebhookHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).GetWebhookHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_GetWebhookHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).GetWebhookHealth(ctx, req.(*GetWebhookHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DeliveryService_ServiceDesc is the grpc.ServiceDesc for DeliveryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -200,6 +236,10 @@ var DeliveryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAttempts",
 			Handler:    _DeliveryService_ListAttempts_Handler,
+		},
+		{
+			MethodName: "GetWebhookHealth",
+			Handler:    _DeliveryService_GetWebhookHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -31,7 +31,7 @@ type Record struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// Slug of the organization.
 	Organization string `protobuf:"bytes,3,opt,name=organization,proto3" json:"organization,omitempty"`
-	// Id of the delivery.
+	// Id of the delivery. Empty: every delivery of the webhook that is still pending at that time.
 	Delivery string `protobuf:"bytes,4,opt,name=delivery,proto3" json:"delivery,omitempty"`
 	// Id of the webhook.
 	Webhook string `protobuf:"bytes,5,opt,name=webhook,proto3" json:"webhook,omitempty"`
@@ -54,9 +54,11 @@ type Record struct {
 	// When the next attempt is due; unset when there is none.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
 	// The attempt, when the change is one. Its `name` is left empty.
-	Attempt       *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Generation of the webhook at the time; 0 when it was not known.
+	WebhookGeneration int64 `protobuf:"varint,16,opt,name=webhook_generation,json=webhookGeneration,proto3" json:"webhook_generation,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
@@ -194,11 +196,18 @@ func (x *Record) GetAttempt() *Attempt {
 	return nil
 }
 
+func (x *Record) GetWebhookGeneration() int64 {
+	if x != nil {
+		return x.WebhookGeneration
+	}
+	return 0
+}
+
 var File_meetwire_delivery_v1_record_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!meetwire/delivery/v1/record.proto\x12\x14meetwire.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#meetwire/delivery/v1/delivery.proto\"\xd8\x04\n" +
+	"!meetwire/delivery/v1/record.proto\x12\x14meetwire.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#meetwire/delivery/v1/delivery.proto\"\x87\x05\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\"\n" +
@@ -216,7 +225,8 @@ const file_meetwire_delivery_v1_record_proto_rawDesc = "" +
 	"\x05state\x18\f \x01(\x0e2$.meetwire.delivery.v1.Delivery.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\r \x01(\tR\x06reason\x12F\n" +
 	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x127\n" +
-	"\aattempt\x18\x0f \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattemptB\xe1\x01\n" +
+	"\aattempt\x18\x0f \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattempt\x12-\n" +
+	"\x12webhook_generation\x18\x10 \x01(\x03R\x11webhookGenerationB\xe1\x01\n" +
 	"\x18com.meetwire.delivery.v1B\vRecordProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
 
 var (

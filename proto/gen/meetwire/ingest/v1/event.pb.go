@@ -33,9 +33,13 @@ type PublishEventRequest struct {
 	// `organizations/{organization}`.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// A CloudEvents 1.0 document in the JSON format; over REST it is the body of the request. At most 256 KiB
-	// (262,144 bytes). Required attributes: `specversion` ("1.0"), `id`, `source`, `type` (the trigger's id). Without
-	// `time`, receivers get the time at which the event was stored. `id` and `source`: 1 to 256 characters each. `data` must satisfy the trigger's
-	// JSON Schema. `content_type` is `application/cloudevents+json`, `application/json` or empty.
+	// (262,144 bytes). Required attributes: `specversion` ("1.0"), `id`, `source`, `type` (the trigger's id), `data`.
+	// Without `time`, receivers get the time at which the event was stored. `id` and `source`: 1 to 256 characters each.
+	// `data` must satisfy the trigger's JSON Schema, unless the trigger only warns. Two extensions decide which webhooks
+	// get the event: `mwteams`, the ids of the teams that it concerns, at most 100, separated by commas; `mweventtype`, the
+	// slug of its event type (booking page), at most 256 characters. Without `mwteams` the event is for webhooks whose
+	// scope is all members; without `mweventtype`, for webhooks that ask for all event types. `content_type` is
+	// `application/cloudevents+json`, `application/json` or empty.
 	Event         *httpbody.HttpBody `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -30,7 +30,11 @@ const (
 // instead; both ways end in the same stream and are checked alike.
 type EventServiceClient interface {
 	// Publishes one event. The answer comes after the event stream has stored it: from then on it will be
-	// delivered or dead-lettered for every webhook that matches it.
+	// delivered or dead-lettered for every webhook that matches it. `PERMISSION_DENIED` with the reason `RESERVED_TRIGGER`
+	// for operational triggers, such as `webhook.disabled`, which only Meetwire itself publishes, and `RESERVED_SOURCE` for
+	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with
+	// the reason `INGEST_QUOTA_EXCEEDED`, and the time after which to try again, when the quota of the organization is used
+	// up; every call counts, also one that is refused for another reason, and each instance of the service counts by itself.
 	PublishEvent(ctx context.Context, in *PublishEventRequest, opts ...grpc.CallOption) (*PublishEventResponse, error)
 }
 
@@ -60,7 +64,11 @@ func (c *eventServiceClient) PublishEvent(ctx context.Context, in *PublishEventR
 // instead; both ways end in the same stream and are checked alike.
 type EventServiceServer interface {
 	// Publishes one event. The answer comes after the event stream has stored it: from then on it will be
-	// delivered or dead-lettered for every webhook that matches it.
+	// delivered or dead-lettered for every webhook that matches it. `PERMISSION_DENIED` with the reason `RESERVED_TRIGGER`
+	// for operational triggers, such as `webhook.disabled`, which only Meetwire itself publishes, and `RESERVED_SOURCE` for
+	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with
+	// the reason `INGEST_QUOTA_EXCEEDED`, and the time after which to try again, when the quota of the organization is used
+	// up; every call counts, also one that is refused for another reason, and each instance of the service counts by itself.
 	PublishEvent(context.Context, *PublishEventRequest) (*PublishEventResponse, error)
 	mustEmbedUnimplementedEventServiceServer()
 }

@@ -39,7 +39,11 @@ type ApiKey struct {
 	// CreateApiKey.
 	Key string `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	// When it was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it stops being valid, in the future; unset: never.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When it was last used, as far as the services have reported: they do so once a minute. Unset: never.
+	LastUseTime   *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_use_time,json=lastUseTime,proto3" json:"last_use_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -109,13 +113,30 @@ func (x *ApiKey) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ApiKey) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *ApiKey) GetLastUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUseTime
+	}
+	return nil
+}
+
 // Request of CreateApiKey.
 type CreateApiKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `organizations/{organization}`.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The key to create.
-	ApiKey        *ApiKey `protobuf:"bytes,2,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	ApiKey *ApiKey `protobuf:"bytes,2,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// UUID by which a repeated request is recognized for 24 hours: it then changes nothing and returns what the
+	// first one made (aip.dev/155), without the key itself.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +185,59 @@ func (x *CreateApiKeyRequest) GetApiKey() *ApiKey {
 	return nil
 }
 
+func (x *CreateApiKeyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Request of GetApiKey.
+type GetApiKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/apiKeys/{api_key}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetApiKeyRequest) Reset() {
+	*x = GetApiKeyRequest{}
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetApiKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetApiKeyRequest) ProtoMessage() {}
+
+func (x *GetApiKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetApiKeyRequest.ProtoReflect.Descriptor instead.
+func (*GetApiKeyRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetApiKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Request of ListApiKeys.
 type ListApiKeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -179,7 +253,7 @@ type ListApiKeysRequest struct {
 
 func (x *ListApiKeysRequest) Reset() {
 	*x = ListApiKeysRequest{}
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -191,7 +265,7 @@ func (x *ListApiKeysRequest) String() string {
 func (*ListApiKeysRequest) ProtoMessage() {}
 
 func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -204,7 +278,7 @@ func (x *ListApiKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListApiKeysRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{2}
+	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ListApiKeysRequest) GetParent() string {
@@ -241,7 +315,7 @@ type ListApiKeysResponse struct {
 
 func (x *ListApiKeysResponse) Reset() {
 	*x = ListApiKeysResponse{}
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +327,7 @@ func (x *ListApiKeysResponse) String() string {
 func (*ListApiKeysResponse) ProtoMessage() {}
 
 func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +340,7 @@ func (x *ListApiKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApiKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListApiKeysResponse) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{3}
+	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListApiKeysResponse) GetApiKeys() []*ApiKey {
@@ -294,7 +368,7 @@ type DeleteApiKeyRequest struct {
 
 func (x *DeleteApiKeyRequest) Reset() {
 	*x = DeleteApiKeyRequest{}
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +380,7 @@ func (x *DeleteApiKeyRequest) String() string {
 func (*DeleteApiKeyRequest) ProtoMessage() {}
 
 func (x *DeleteApiKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_api_key_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +393,7 @@ func (x *DeleteApiKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApiKeyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteApiKeyRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{4}
+	return file_meetwire_subscription_v1_api_key_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeleteApiKeyRequest) GetName() string {
@@ -333,17 +407,24 @@ var File_meetwire_subscription_v1_api_key_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_api_key_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/subscription/v1/api_key.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xeb\x01\n" +
+	"&meetwire/subscription/v1/api_key.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xf2\x02\n" +
 	"\x06ApiKey\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12=\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x18.meetwire.access.v1.RoleB\x0f\xe0A\x02\xbaH\t\x82\x01\x06\x18\x02\x18\x03\x18\x04R\x04role\x12\x15\n" +
 	"\x03key\x18\x04 \x01(\tB\x03\xe0A\x03R\x03key\x12@\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime\"\x9e\x01\n" +
+	"createTime\x12@\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\n" +
+	"expireTime\x12C\n" +
+	"\rlast_use_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\vlastUseTime\"\xcd\x01\n" +
 	"\x13CreateApiKeyRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12D\n" +
-	"\aapi_key\x18\x02 \x01(\v2 .meetwire.subscription.v1.ApiKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x06apiKey\"\xa7\x01\n" +
+	"\aapi_key\x18\x02 \x01(\v2 .meetwire.subscription.v1.ApiKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x06apiKey\x12-\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"h\n" +
+	"\x10GetApiKeyRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/apiKeys/[0-9a-z]{1,32}$R\x04name\"\xa7\x01\n" +
 	"\x12ListApiKeysRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
@@ -353,10 +434,13 @@ const file_meetwire_subscription_v1_api_key_proto_rawDesc = "" +
 	"\bapi_keys\x18\x01 \x03(\v2 .meetwire.subscription.v1.ApiKeyR\aapiKeys\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n" +
 	"\x13DeleteApiKeyRequest\x12T\n" +
-	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/apiKeys/[0-9a-z]{1,32}$R\x04name2\xf7\x03\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/apiKeys/[0-9a-z]{1,32}$R\x04name2\x8f\x05\n" +
 	"\rApiKeyService\x12\xa6\x01\n" +
 	"\fCreateApiKey\x12-.meetwire.subscription.v1.CreateApiKeyRequest\x1a .meetwire.subscription.v1.ApiKey\"E\xa2\xbb\x18\f\n" +
-	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02/:\aapi_key\"$/v1/{parent=organizations/*}/apiKeys\x12\xa8\x01\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02/:\aapi_key\"$/v1/{parent=organizations/*}/apiKeys\x12\x95\x01\n" +
+	"\tGetApiKey\x12*.meetwire.subscription.v1.GetApiKeyRequest\x1a .meetwire.subscription.v1.ApiKey\":\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02&\x12$/v1/{name=organizations/*/apiKeys/*}\x12\xa8\x01\n" +
 	"\vListApiKeys\x12,.meetwire.subscription.v1.ListApiKeysRequest\x1a-.meetwire.subscription.v1.ListApiKeysResponse\"<\xa2\xbb\x18\f\n" +
 	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02&\x12$/v1/{parent=organizations/*}/apiKeys\x12\x91\x01\n" +
 	"\fDeleteApiKey\x12-.meetwire.subscription.v1.DeleteApiKeyRequest\x1a\x16.google.protobuf.Empty\":\xa2\xbb\x18\n" +
@@ -376,33 +460,38 @@ func file_meetwire_subscription_v1_api_key_proto_rawDescGZIP() []byte {
 	return file_meetwire_subscription_v1_api_key_proto_rawDescData
 }
 
-var file_meetwire_subscription_v1_api_key_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_meetwire_subscription_v1_api_key_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_meetwire_subscription_v1_api_key_proto_goTypes = []any{
 	(*ApiKey)(nil),                // 0: meetwire.subscription.v1.ApiKey
 	(*CreateApiKeyRequest)(nil),   // 1: meetwire.subscription.v1.CreateApiKeyRequest
-	(*ListApiKeysRequest)(nil),    // 2: meetwire.subscription.v1.ListApiKeysRequest
-	(*ListApiKeysResponse)(nil),   // 3: meetwire.subscription.v1.ListApiKeysResponse
-	(*DeleteApiKeyRequest)(nil),   // 4: meetwire.subscription.v1.DeleteApiKeyRequest
-	(v1.Role)(0),                  // 5: meetwire.access.v1.Role
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(*emptypb.Empty)(nil),         // 7: google.protobuf.Empty
+	(*GetApiKeyRequest)(nil),      // 2: meetwire.subscription.v1.GetApiKeyRequest
+	(*ListApiKeysRequest)(nil),    // 3: meetwire.subscription.v1.ListApiKeysRequest
+	(*ListApiKeysResponse)(nil),   // 4: meetwire.subscription.v1.ListApiKeysResponse
+	(*DeleteApiKeyRequest)(nil),   // 5: meetwire.subscription.v1.DeleteApiKeyRequest
+	(v1.Role)(0),                  // 6: meetwire.access.v1.Role
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*emptypb.Empty)(nil),         // 8: google.protobuf.Empty
 }
 var file_meetwire_subscription_v1_api_key_proto_depIdxs = []int32{
-	5, // 0: meetwire.subscription.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
-	6, // 1: meetwire.subscription.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
-	0, // 2: meetwire.subscription.v1.CreateApiKeyRequest.api_key:type_name -> meetwire.subscription.v1.ApiKey
-	0, // 3: meetwire.subscription.v1.ListApiKeysResponse.api_keys:type_name -> meetwire.subscription.v1.ApiKey
-	1, // 4: meetwire.subscription.v1.ApiKeyService.CreateApiKey:input_type -> meetwire.subscription.v1.CreateApiKeyRequest
-	2, // 5: meetwire.subscription.v1.ApiKeyService.ListApiKeys:input_type -> meetwire.subscription.v1.ListApiKeysRequest
-	4, // 6: meetwire.subscription.v1.ApiKeyService.DeleteApiKey:input_type -> meetwire.subscription.v1.DeleteApiKeyRequest
-	0, // 7: meetwire.subscription.v1.ApiKeyService.CreateApiKey:output_type -> meetwire.subscription.v1.ApiKey
-	3, // 8: meetwire.subscription.v1.ApiKeyService.ListApiKeys:output_type -> meetwire.subscription.v1.ListApiKeysResponse
-	7, // 9: meetwire.subscription.v1.ApiKeyService.DeleteApiKey:output_type -> google.protobuf.Empty
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6,  // 0: meetwire.subscription.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
+	7,  // 1: meetwire.subscription.v1.ApiKey.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 2: meetwire.subscription.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	7,  // 3: meetwire.subscription.v1.ApiKey.last_use_time:type_name -> google.protobuf.Timestamp
+	0,  // 4: meetwire.subscription.v1.CreateApiKeyRequest.api_key:type_name -> meetwire.subscription.v1.ApiKey
+	0,  // 5: meetwire.subscription.v1.ListApiKeysResponse.api_keys:type_name -> meetwire.subscription.v1.ApiKey
+	1,  // 6: meetwire.subscription.v1.ApiKeyService.CreateApiKey:input_type -> meetwire.subscription.v1.CreateApiKeyRequest
+	2,  // 7: meetwire.subscription.v1.ApiKeyService.GetApiKey:input_type -> meetwire.subscription.v1.GetApiKeyRequest
+	3,  // 8: meetwire.subscription.v1.ApiKeyService.ListApiKeys:input_type -> meetwire.subscription.v1.ListApiKeysRequest
+	5,  // 9: meetwire.subscription.v1.ApiKeyService.DeleteApiKey:input_type -> meetwire.subscription.v1.DeleteApiKeyRequest
+	0,  // 10: meetwire.subscription.v1.ApiKeyService.CreateApiKey:output_type -> meetwire.subscription.v1.ApiKey
+	0,  // 11: meetwire.subscription.v1.ApiKeyService.GetApiKey:output_type -> meetwire.subscription.v1.ApiKey
+	4,  // 12: meetwire.subscription.v1.ApiKeyService.ListApiKeys:output_type -> meetwire.subscription.v1.ListApiKeysResponse
+	8,  // 13: meetwire.subscription.v1.ApiKeyService.DeleteApiKey:output_type -> google.protobuf.Empty
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_subscription_v1_api_key_proto_init() }
@@ -416,7 +505,7 @@ func file_meetwire_subscription_v1_api_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_subscription_v1_api_key_proto_rawDesc), len(file_meetwire_subscription_v1_api_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

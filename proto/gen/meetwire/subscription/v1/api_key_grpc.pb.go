@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ApiKeyService_CreateApiKey_FullMethodName = "/meetwire.subscription.v1.ApiKeyService/CreateApiKey"
+	ApiKeyService_GetApiKey_FullMethodName    = "/meetwire.subscription.v1.ApiKeyService/GetApiKey"
 	ApiKeyService_ListApiKeys_FullMethodName  = "/meetwire.subscription.v1.ApiKeyService/ListApiKeys"
 	ApiKeyService_DeleteApiKey_FullMethodName = "/meetwire.subscription.v1.ApiKeyService/DeleteApiKey"
 )
@@ -33,6 +34,8 @@ const (
 type ApiKeyServiceClient interface {
 	// Creates a key. The key itself is in this answer and never shown again.
 	CreateApiKey(ctx context.Context, in *CreateApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
+	// Returns one key, without the key itself.
+	GetApiKey(ctx context.Context, in *GetApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error)
 	// Lists the keys of an organization, oldest first.
 	ListApiKeys(ctx context.Context, in *ListApiKeysRequest, opts ...grpc.CallOption) (*ListApiKeysResponse, error)
 	// Revokes a key. It is refused everywhere within a second.
@@ -51,6 +54,16 @@ func (c *apiKeyServiceClient) CreateApiKey(ctx context.Context, in *CreateApiKey
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ApiKey)
 	err := c.cc.Invoke(ctx, ApiKeyService_CreateApiKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *apiKeyServiceClient) GetApiKey(ctx context.Context, in *GetApiKeyRequest, opts ...grpc.CallOption) (*ApiKey, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApiKey)
+	err := c.cc.Invoke(ctx, ApiKeyService_GetApiKey_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +98,8 @@ func (c *apiKeyServiceClient) DeleteApiKey(ctx context.Context, in *DeleteApiKey
 type ApiKeyServiceServer interface {
 	// Creates a key. The key itself is in this answer and never shown again.
 	CreateApiKey(context.Context, *CreateApiKeyRequest) (*ApiKey, error)
+	// Returns one key, without the key itself.
+	GetApiKey(context.Context, *GetApiKeyRequest) (*ApiKey, error)
 	// Lists the keys of an organization, oldest first.
 	ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error)
 	// Revokes a key. It is refused everywhere within a second.
@@ -101,6 +116,9 @@ type UnimplementedApiKeyServiceServer struct{}
 
 func (UnimplementedApiKeyServiceServer) CreateApiKey(context.Context, *CreateApiKeyRequest) (*ApiKey, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateApiKey not implemented")
+}
+func (UnimplementedApiKeyServiceServer) GetApiKey(context.Context, *GetApiKeyRequest) (*ApiKey, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetApiKey not implemented")
 }
 func (UnimplementedApiKeyServiceServer) ListApiKeys(context.Context, *ListApiKeysRequest) (*ListApiKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListApiKeys not implemented")
@@ -143,6 +161,24 @@ func _ApiKeyService_CreateApiKey_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ApiKeyServiceServer).CreateApiKey(ctx, req.(*CreateApiKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApiKeyService_GetApiKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetApiKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApiKeyServiceServer).GetApiKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApiKeyService_GetApiKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApiKeyServiceServer).GetApiKey(ctx, req.(*GetApiKeyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -193,6 +229,10 @@ var ApiKeyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateApiKey",
 			Handler:    _ApiKeyService_CreateApiKey_Handler,
+		},
+		{
+			MethodName: "GetApiKey",
+			Handler:    _ApiKeyService_GetApiKey_Handler,
 		},
 		{
 			MethodName: "ListApiKeys",

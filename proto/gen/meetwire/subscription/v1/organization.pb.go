@@ -9,9 +9,12 @@ package subscriptionv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -35,7 +38,20 @@ type Organization struct {
 	// Whether webhooks may point to `http://` URLs. Default: false.
 	AllowHttp bool `protobuf:"varint,3,opt,name=allow_http,json=allowHttp,proto3" json:"allow_http,omitempty"`
 	// When it was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Resource name of its plan, `plans/{plan}`. Default: the default plan of the installation.
+	Plan string `protobuf:"bytes,5,opt,name=plan,proto3" json:"plan,omitempty"`
+	// What new webhooks get that do not say otherwise.
+	WebhookDefaults *WebhookDefaults `protobuf:"bytes,6,opt,name=webhook_defaults,json=webhookDefaults,proto3" json:"webhook_defaults,omitempty"`
+	// Greatest number of events that may be published over gRPC and REST; unset: no limit.
+	IngestQuota *IngestQuota `protobuf:"bytes,7,opt,name=ingest_quota,json=ingestQuota,proto3" json:"ingest_quota,omitempty"`
+	// `clientId` of the dialect `axcelerate`, up to 2^53 - 1, for webhooks that have none of their own; 0: none.
+	ClientId int64 `protobuf:"varint,8,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Changes with every change of the organization. Sent back with an update, it makes sure that nobody else has changed it
+	// since it was read.
+	Etag string `protobuf:"bytes,9,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When it was last changed.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -98,20 +114,222 @@ func (x *Organization) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Organization) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
+func (x *Organization) GetWebhookDefaults() *WebhookDefaults {
+	if x != nil {
+		return x.WebhookDefaults
+	}
+	return nil
+}
+
+func (x *Organization) GetIngestQuota() *IngestQuota {
+	if x != nil {
+		return x.IngestQuota
+	}
+	return nil
+}
+
+func (x *Organization) GetClientId() int64 {
+	if x != nil {
+		return x.ClientId
+	}
+	return 0
+}
+
+func (x *Organization) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Organization) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// WebhookDefaults is what new webhooks of an organization get that do not say otherwise. What is unset here is as
+// the dialect has it. A change of the defaults changes no existing webhook.
+type WebhookDefaults struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dialect. Default: `standard`.
+	Dialect string `protobuf:"bytes,1,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	// When failed attempts are repeated.
+	RetryPolicy *RetryPolicy `protobuf:"bytes,2,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	// When the system disables a webhook.
+	FailureThreshold *FailureThreshold `protobuf:"bytes,3,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// How long one attempt may take, 1 to 30 seconds.
+	Timeout *durationpb.Duration `protobuf:"bytes,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// How many attempts may be under way at once, 1 to 1,000; 0: 8.
+	MaxConcurrency int32 `protobuf:"varint,5,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// How many attempts may begin per second, on average, 0.01 to 10,000; 0: no limit.
+	RateLimit float64 `protobuf:"fixed64,6,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	// Who is told of lasting failures, at most 10 addresses.
+	AlertEmails   []string `protobuf:"bytes,7,rep,name=alert_emails,json=alertEmails,proto3" json:"alert_emails,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookDefaults) Reset() {
+	*x = WebhookDefaults{}
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookDefaults) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookDefaults) ProtoMessage() {}
+
+func (x *WebhookDefaults) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookDefaults.ProtoReflect.Descriptor instead.
+func (*WebhookDefaults) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WebhookDefaults) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+func (x *WebhookDefaults) GetRetryPolicy() *RetryPolicy {
+	if x != nil {
+		return x.RetryPolicy
+	}
+	return nil
+}
+
+func (x *WebhookDefaults) GetFailureThreshold() *FailureThreshold {
+	if x != nil {
+		return x.FailureThreshold
+	}
+	return nil
+}
+
+func (x *WebhookDefaults) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *WebhookDefaults) GetMaxConcurrency() int32 {
+	if x != nil {
+		return x.MaxConcurrency
+	}
+	return 0
+}
+
+func (x *WebhookDefaults) GetRateLimit() float64 {
+	if x != nil {
+		return x.RateLimit
+	}
+	return 0
+}
+
+func (x *WebhookDefaults) GetAlertEmails() []string {
+	if x != nil {
+		return x.AlertEmails
+	}
+	return nil
+}
+
+// IngestQuota is how many events an organization may publish over gRPC and REST. More are refused with
+// `RESOURCE_EXHAUSTED` and the time after which to try again.
+type IngestQuota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events per second, on average, 0.01 to 100,000.
+	EventsPerSecond float64 `protobuf:"fixed64,1,opt,name=events_per_second,json=eventsPerSecond,proto3" json:"events_per_second,omitempty"`
+	// How many may come at once, 1 to 100,000; 0: those of one second, at least 1.
+	Burst         int32 `protobuf:"varint,2,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestQuota) Reset() {
+	*x = IngestQuota{}
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestQuota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestQuota) ProtoMessage() {}
+
+func (x *IngestQuota) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestQuota.ProtoReflect.Descriptor instead.
+func (*IngestQuota) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *IngestQuota) GetEventsPerSecond() float64 {
+	if x != nil {
+		return x.EventsPerSecond
+	}
+	return 0
+}
+
+func (x *IngestQuota) GetBurst() int32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
 // Request of CreateOrganization.
 type CreateOrganizationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The slug. It can never be used again, not even after the organization is gone.
 	OrganizationId string `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
 	// The organization to create.
-	Organization  *Organization `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
+	Organization *Organization `protobuf:"bytes,2,opt,name=organization,proto3" json:"organization,omitempty"`
+	// UUID by which a repeated request is recognized for 24 hours: it then changes nothing and returns what the
+	// first one made (aip.dev/155).
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateOrganizationRequest) Reset() {
 	*x = CreateOrganizationRequest{}
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -123,7 +341,7 @@ func (x *CreateOrganizationRequest) String() string {
 func (*CreateOrganizationRequest) ProtoMessage() {}
 
 func (x *CreateOrganizationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -136,7 +354,7 @@ func (x *CreateOrganizationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateOrganizationRequest.ProtoReflect.Descriptor instead.
 func (*CreateOrganizationRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{1}
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateOrganizationRequest) GetOrganizationId() string {
@@ -153,6 +371,13 @@ func (x *CreateOrganizationRequest) GetOrganization() *Organization {
 	return nil
 }
 
+func (x *CreateOrganizationRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Request of GetOrganization.
 type GetOrganizationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -164,7 +389,7 @@ type GetOrganizationRequest struct {
 
 func (x *GetOrganizationRequest) Reset() {
 	*x = GetOrganizationRequest{}
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -176,7 +401,7 @@ func (x *GetOrganizationRequest) String() string {
 func (*GetOrganizationRequest) ProtoMessage() {}
 
 func (x *GetOrganizationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -189,7 +414,7 @@ func (x *GetOrganizationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOrganizationRequest.ProtoReflect.Descriptor instead.
 func (*GetOrganizationRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{2}
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetOrganizationRequest) GetName() string {
@@ -205,14 +430,16 @@ type ListOrganizationsRequest struct {
 	// Greatest number of results, 1 to 1,000; 0 means 50.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous answer.
-	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which ones (aip.dev/160): comparisons with `=`, joined by `AND`, of `plan` (resource name).
+	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListOrganizationsRequest) Reset() {
 	*x = ListOrganizationsRequest{}
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +451,7 @@ func (x *ListOrganizationsRequest) String() string {
 func (*ListOrganizationsRequest) ProtoMessage() {}
 
 func (x *ListOrganizationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +464,7 @@ func (x *ListOrganizationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrganizationsRequest.ProtoReflect.Descriptor instead.
 func (*ListOrganizationsRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{3}
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListOrganizationsRequest) GetPageSize() int32 {
@@ -250,6 +477,13 @@ func (x *ListOrganizationsRequest) GetPageSize() int32 {
 func (x *ListOrganizationsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListOrganizationsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
 	}
 	return ""
 }
@@ -267,7 +501,7 @@ type ListOrganizationsResponse struct {
 
 func (x *ListOrganizationsResponse) Reset() {
 	*x = ListOrganizationsResponse{}
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -279,7 +513,7 @@ func (x *ListOrganizationsResponse) String() string {
 func (*ListOrganizationsResponse) ProtoMessage() {}
 
 func (x *ListOrganizationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -292,7 +526,7 @@ func (x *ListOrganizationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrganizationsResponse.ProtoReflect.Descriptor instead.
 func (*ListOrganizationsResponse) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{4}
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListOrganizationsResponse) GetOrganizations() []*Organization {
@@ -309,37 +543,184 @@ func (x *ListOrganizationsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request of UpdateOrganization.
+type UpdateOrganizationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organization, with the fields to change. `name` says which one.
+	Organization *Organization `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// The fields to change: `display_name`, `allow_http`, `plan`, `webhook_defaults`, `ingest_quota`, `client_id`, or `*` for all of them. Without it: every field that the request sets.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateOrganizationRequest) Reset() {
+	*x = UpdateOrganizationRequest{}
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateOrganizationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateOrganizationRequest) ProtoMessage() {}
+
+func (x *UpdateOrganizationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateOrganizationRequest.ProtoReflect.Descriptor instead.
+func (*UpdateOrganizationRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpdateOrganizationRequest) GetOrganization() *Organization {
+	if x != nil {
+		return x.Organization
+	}
+	return nil
+}
+
+func (x *UpdateOrganizationRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+// Request of DeleteOrganization.
+type DeleteOrganizationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When given, the organization is deleted only if this is its current etag.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteOrganizationRequest) Reset() {
+	*x = DeleteOrganizationRequest{}
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteOrganizationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteOrganizationRequest) ProtoMessage() {}
+
+func (x *DeleteOrganizationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_organization_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteOrganizationRequest.ProtoReflect.Descriptor instead.
+func (*DeleteOrganizationRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_organization_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteOrganizationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteOrganizationRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 var File_meetwire_subscription_v1_organization_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_organization_proto_rawDesc = "" +
 	"\n" +
-	"+meetwire/subscription/v1/organization.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xbf\x01\n" +
+	"+meetwire/subscription/v1/organization.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a%meetwire/operation/v1/operation.proto\x1a&meetwire/subscription/v1/webhook.proto\"\xae\x04\n" +
 	"\fOrganization\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x120\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\xc8\x01R\vdisplayName\x12\"\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12\"\n" +
 	"\n" +
 	"allow_http\x18\x03 \x01(\bB\x03\xe0A\x01R\tallowHttp\x12@\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime\"\xb8\x01\n" +
+	"createTime\x128\n" +
+	"\x04plan\x18\x05 \x01(\tB$\xe0A\x01\xbaH\x1e\xd8\x01\x01r\x192\x17^plans/[a-z0-9-]{1,63}$R\x04plan\x12Y\n" +
+	"\x10webhook_defaults\x18\x06 \x01(\v2).meetwire.subscription.v1.WebhookDefaultsB\x03\xe0A\x01R\x0fwebhookDefaults\x12M\n" +
+	"\fingest_quota\x18\a \x01(\v2%.meetwire.subscription.v1.IngestQuotaB\x03\xe0A\x01R\vingestQuota\x120\n" +
+	"\tclient_id\x18\b \x01(\x03B\x13\xe0A\x01\xbaH\r\"\v\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00R\bclientId\x12\x17\n" +
+	"\x04etag\x18\t \x01(\tB\x03\xe0A\x01R\x04etag\x12@\n" +
+	"\vupdate_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"updateTime\"\xcf\x03\n" +
+	"\x0fWebhookDefaults\x12$\n" +
+	"\adialect\x18\x01 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18 R\adialect\x12M\n" +
+	"\fretry_policy\x18\x02 \x01(\v2%.meetwire.subscription.v1.RetryPolicyB\x03\xe0A\x01R\vretryPolicy\x12\\\n" +
+	"\x11failure_threshold\x18\x03 \x01(\v2*.meetwire.subscription.v1.FailureThresholdB\x03\xe0A\x01R\x10failureThreshold\x12F\n" +
+	"\atimeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xe0A\x01\xbaH\v\xaa\x01\b\"\x02\b\x1e2\x02\b\x01R\atimeout\x126\n" +
+	"\x0fmax_concurrency\x18\x05 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0emaxConcurrency\x129\n" +
+	"\n" +
+	"rate_limit\x18\x06 \x01(\x01B\x1a\xe0A\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x88\xc3@)\x00\x00\x00\x00\x00\x00\x00\x00R\trateLimit\x12.\n" +
+	"\falert_emails\x18\a \x03(\tB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\valertEmails\"{\n" +
+	"\vIngestQuota\x12F\n" +
+	"\x11events_per_second\x18\x01 \x01(\x01B\x1a\xe0A\x02\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00j\xf8@){\x14\xaeG\xe1z\x84?R\x0feventsPerSecond\x12$\n" +
+	"\x05burst\x18\x02 \x01(\x05B\x0e\xe0A\x01\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x05burst\"\xe7\x01\n" +
 	"\x19CreateOrganizationRequest\x12D\n" +
 	"\x0forganization_id\x18\x01 \x01(\tB\x1b\xe0A\x02\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\x0eorganizationId\x12U\n" +
-	"\forganization\x18\x02 \x01(\v2&.meetwire.subscription.v1.OrganizationB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\forganization\"W\n" +
+	"\forganization\x18\x02 \x01(\v2&.meetwire.subscription.v1.OrganizationB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\forganization\x12-\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"W\n" +
 	"\x16GetOrganizationRequest\x12=\n" +
-	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x04name\"j\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x04name\"\x8f\x01\n" +
 	"\x18ListOrganizationsRequest\x12*\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\"\x91\x01\n" +
+	"page_token\x18\x02 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\"\x91\x01\n" +
 	"\x19ListOrganizationsResponse\x12L\n" +
 	"\rorganizations\x18\x01 \x03(\v2&.meetwire.subscription.v1.OrganizationR\rorganizations\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xfb\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb5\x02\n" +
+	"\x19UpdateOrganizationRequest\x12\xd5\x01\n" +
+	"\forganization\x18\x01 \x01(\v2&.meetwire.subscription.v1.OrganizationB\x88\x01\xe0A\x02\xbaH\x81\x01\xba\x01{\n" +
+	"\x18update_organization.name\x12)name must be organizations/{organization}\x1a4this.name.matches('^organizations/[a-z0-9-]{1,63}$')\xc8\x01\x01R\forganization\x12@\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
+	"updateMask\"s\n" +
+	"\x19DeleteOrganizationRequest\x12=\n" +
+	"\x04name\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x04name\x12\x17\n" +
+	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag2\xe7\x06\n" +
 	"\x13OrganizationService\x12\xa1\x01\n" +
 	"\x12CreateOrganization\x123.meetwire.subscription.v1.CreateOrganizationRequest\x1a&.meetwire.subscription.v1.Organization\".\xa2\xbb\x18\x03\n" +
 	"\x01\x01\x82\xd3\xe4\x93\x02!:\forganization\"\x11/v1/organizations\x12\x9e\x01\n" +
 	"\x0fGetOrganization\x120.meetwire.subscription.v1.GetOrganizationRequest\x1a&.meetwire.subscription.v1.Organization\"1\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/{name=organizations/*}\x12\x9e\x01\n" +
 	"\x11ListOrganizations\x122.meetwire.subscription.v1.ListOrganizationsRequest\x1a3.meetwire.subscription.v1.ListOrganizationsResponse\" \xa2\xbb\x18\x03\n" +
-	"\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizationsB\x83\x02\n" +
+	"\x01\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/organizations\x12\xca\x01\n" +
+	"\x12UpdateOrganization\x123.meetwire.subscription.v1.UpdateOrganizationRequest\x1a&.meetwire.subscription.v1.Organization\"W\xa2\xbb\x18\x16\n" +
+	"\x01\x01\x12\x11organization.name\x82\xd3\xe4\x93\x027:\forganization2'/v1/{organization.name=organizations/*}\x12\x9c\x01\n" +
+	"\x12DeleteOrganization\x123.meetwire.subscription.v1.DeleteOrganizationRequest\x1a .meetwire.operation.v1.Operation\"/\xa2\xbb\x18\t\n" +
+	"\x01\x01\x12\x04name\x82\xd3\xe4\x93\x02\x1c*\x1a/v1/{name=organizations/*}B\x83\x02\n" +
 	"\x1ccom.meetwire.subscription.v1B\x11OrganizationProtoP\x01ZNgithub.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1;subscriptionv1\xa2\x02\x03MSX\xaa\x02\x18Meetwire.Subscription.V1\xca\x02\x18Meetwire\\Subscription\\V1\xe2\x02$Meetwire\\Subscription\\V1\\GPBMetadata\xea\x02\x1aMeetwire::Subscription::V1b\x06proto3"
 
 var (
@@ -354,30 +735,51 @@ func file_meetwire_subscription_v1_organization_proto_rawDescGZIP() []byte {
 	return file_meetwire_subscription_v1_organization_proto_rawDescData
 }
 
-var file_meetwire_subscription_v1_organization_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_meetwire_subscription_v1_organization_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_meetwire_subscription_v1_organization_proto_goTypes = []any{
 	(*Organization)(nil),              // 0: meetwire.subscription.v1.Organization
-	(*CreateOrganizationRequest)(nil), // 1: meetwire.subscription.v1.CreateOrganizationRequest
-	(*GetOrganizationRequest)(nil),    // 2: meetwire.subscription.v1.GetOrganizationRequest
-	(*ListOrganizationsRequest)(nil),  // 3: meetwire.subscription.v1.ListOrganizationsRequest
-	(*ListOrganizationsResponse)(nil), // 4: meetwire.subscription.v1.ListOrganizationsResponse
-	(*timestamppb.Timestamp)(nil),     // 5: google.protobuf.Timestamp
+	(*WebhookDefaults)(nil),           // 1: meetwire.subscription.v1.WebhookDefaults
+	(*IngestQuota)(nil),               // 2: meetwire.subscription.v1.IngestQuota
+	(*CreateOrganizationRequest)(nil), // 3: meetwire.subscription.v1.CreateOrganizationRequest
+	(*GetOrganizationRequest)(nil),    // 4: meetwire.subscription.v1.GetOrganizationRequest
+	(*ListOrganizationsRequest)(nil),  // 5: meetwire.subscription.v1.ListOrganizationsRequest
+	(*ListOrganizationsResponse)(nil), // 6: meetwire.subscription.v1.ListOrganizationsResponse
+	(*UpdateOrganizationRequest)(nil), // 7: meetwire.subscription.v1.UpdateOrganizationRequest
+	(*DeleteOrganizationRequest)(nil), // 8: meetwire.subscription.v1.DeleteOrganizationRequest
+	(*timestamppb.Timestamp)(nil),     // 9: google.protobuf.Timestamp
+	(*RetryPolicy)(nil),               // 10: meetwire.subscription.v1.RetryPolicy
+	(*FailureThreshold)(nil),          // 11: meetwire.subscription.v1.FailureThreshold
+	(*durationpb.Duration)(nil),       // 12: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),     // 13: google.protobuf.FieldMask
+	(*v1.Operation)(nil),              // 14: meetwire.operation.v1.Operation
 }
 var file_meetwire_subscription_v1_organization_proto_depIdxs = []int32{
-	5, // 0: meetwire.subscription.v1.Organization.create_time:type_name -> google.protobuf.Timestamp
-	0, // 1: meetwire.subscription.v1.CreateOrganizationRequest.organization:type_name -> meetwire.subscription.v1.Organization
-	0, // 2: meetwire.subscription.v1.ListOrganizationsResponse.organizations:type_name -> meetwire.subscription.v1.Organization
-	1, // 3: meetwire.subscription.v1.OrganizationService.CreateOrganization:input_type -> meetwire.subscription.v1.CreateOrganizationRequest
-	2, // 4: meetwire.subscription.v1.OrganizationService.GetOrganization:input_type -> meetwire.subscription.v1.GetOrganizationRequest
-	3, // 5: meetwire.subscription.v1.OrganizationService.ListOrganizations:input_type -> meetwire.subscription.v1.ListOrganizationsRequest
-	0, // 6: meetwire.subscription.v1.OrganizationService.CreateOrganization:output_type -> meetwire.subscription.v1.Organization
-	0, // 7: meetwire.subscription.v1.OrganizationService.GetOrganization:output_type -> meetwire.subscription.v1.Organization
-	4, // 8: meetwire.subscription.v1.OrganizationService.ListOrganizations:output_type -> meetwire.subscription.v1.ListOrganizationsResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9,  // 0: meetwire.subscription.v1.Organization.create_time:type_name -> google.protobuf.Timestamp
+	1,  // 1: meetwire.subscription.v1.Organization.webhook_defaults:type_name -> meetwire.subscription.v1.WebhookDefaults
+	2,  // 2: meetwire.subscription.v1.Organization.ingest_quota:type_name -> meetwire.subscription.v1.IngestQuota
+	9,  // 3: meetwire.subscription.v1.Organization.update_time:type_name -> google.protobuf.Timestamp
+	10, // 4: meetwire.subscription.v1.WebhookDefaults.retry_policy:type_name -> meetwire.subscription.v1.RetryPolicy
+	11, // 5: meetwire.subscription.v1.WebhookDefaults.failure_threshold:type_name -> meetwire.subscription.v1.FailureThreshold
+	12, // 6: meetwire.subscription.v1.WebhookDefaults.timeout:type_name -> google.protobuf.Duration
+	0,  // 7: meetwire.subscription.v1.CreateOrganizationRequest.organization:type_name -> meetwire.subscription.v1.Organization
+	0,  // 8: meetwire.subscription.v1.ListOrganizationsResponse.organizations:type_name -> meetwire.subscription.v1.Organization
+	0,  // 9: meetwire.subscription.v1.UpdateOrganizationRequest.organization:type_name -> meetwire.subscription.v1.Organization
+	13, // 10: meetwire.subscription.v1.UpdateOrganizationRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 11: meetwire.subscription.v1.OrganizationService.CreateOrganization:input_type -> meetwire.subscription.v1.CreateOrganizationRequest
+	4,  // 12: meetwire.subscription.v1.OrganizationService.GetOrganization:input_type -> meetwire.subscription.v1.GetOrganizationRequest
+	5,  // 13: meetwire.subscription.v1.OrganizationService.ListOrganizations:input_type -> meetwire.subscription.v1.ListOrganizationsRequest
+	7,  // 14: meetwire.subscription.v1.OrganizationService.UpdateOrganization:input_type -> meetwire.subscription.v1.UpdateOrganizationRequest
+	8,  // 15: meetwire.subscription.v1.OrganizationService.DeleteOrganization:input_type -> meetwire.subscription.v1.DeleteOrganizationRequest
+	0,  // 16: meetwire.subscription.v1.OrganizationService.CreateOrganization:output_type -> meetwire.subscription.v1.Organization
+	0,  // 17: meetwire.subscription.v1.OrganizationService.GetOrganization:output_type -> meetwire.subscription.v1.Organization
+	6,  // 18: meetwire.subscription.v1.OrganizationService.ListOrganizations:output_type -> meetwire.subscription.v1.ListOrganizationsResponse
+	0,  // 19: meetwire.subscription.v1.OrganizationService.UpdateOrganization:output_type -> meetwire.subscription.v1.Organization
+	14, // 20: meetwire.subscription.v1.OrganizationService.DeleteOrganization:output_type -> meetwire.operation.v1.Operation
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_subscription_v1_organization_proto_init() }
@@ -385,13 +787,14 @@ func file_meetwire_subscription_v1_organization_proto_init() {
 	if File_meetwire_subscription_v1_organization_proto != nil {
 		return
 	}
+	file_meetwire_subscription_v1_webhook_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_subscription_v1_organization_proto_rawDesc), len(file_meetwire_subscription_v1_organization_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

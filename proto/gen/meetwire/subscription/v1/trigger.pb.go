@@ -12,6 +12,9 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -24,23 +27,93 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// SchemaMode says what becomes of an event whose `data` does not satisfy the schema.
+type Trigger_SchemaMode int32
+
+const (
+	// On creation: SCHEMA_MODE_ENFORCE.
+	Trigger_SCHEMA_MODE_UNSPECIFIED Trigger_SchemaMode = 0
+	// It is refused.
+	Trigger_SCHEMA_MODE_ENFORCE Trigger_SchemaMode = 1
+	// It is accepted, and counted.
+	Trigger_SCHEMA_MODE_WARN Trigger_SchemaMode = 2
+)
+
+// Enum value maps for Trigger_SchemaMode.
+var (
+	Trigger_SchemaMode_name = map[int32]string{
+		0: "SCHEMA_MODE_UNSPECIFIED",
+		1: "SCHEMA_MODE_ENFORCE",
+		2: "SCHEMA_MODE_WARN",
+	}
+	Trigger_SchemaMode_value = map[string]int32{
+		"SCHEMA_MODE_UNSPECIFIED": 0,
+		"SCHEMA_MODE_ENFORCE":     1,
+		"SCHEMA_MODE_WARN":        2,
+	}
+)
+
+func (x Trigger_SchemaMode) Enum() *Trigger_SchemaMode {
+	p := new(Trigger_SchemaMode)
+	*p = x
+	return p
+}
+
+func (x Trigger_SchemaMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Trigger_SchemaMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_subscription_v1_trigger_proto_enumTypes[0].Descriptor()
+}
+
+func (Trigger_SchemaMode) Type() protoreflect.EnumType {
+	return &file_meetwire_subscription_v1_trigger_proto_enumTypes[0]
+}
+
+func (x Trigger_SchemaMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Trigger_SchemaMode.Descriptor instead.
+func (Trigger_SchemaMode) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{0, 0}
+}
+
 // Trigger is a type of event.
 type Trigger struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, `organizations/{organization}/triggers/{trigger}`. The id, such as `meeting.booked`, is
 	// also the CloudEvents `type` of the trigger's events: two to four dot-separated tokens of
-	// `[a-z][a-z0-9_]*`, at most 128 characters.
+	// `[a-z][a-z0-9_]*`, at most 128 characters. An organization's own begin with `custom.`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Name for people.
+	// Name for people, 1 to 200 characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What has happened when an event of this trigger is sent.
+	// What has happened when an event of this trigger is sent, at most 2,000 characters.
 	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	// Heading under which a list of triggers shows it.
+	// Heading under which a list of triggers shows it, at most 100 characters. Default: `Custom`.
 	Group string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
-	// JSON Schema (2020-12), as JSON text, that the `data` of its events satisfies.
+	// JSON Schema (2020-12), as JSON text of at most 64 KiB, that the `data` of its events satisfies. Default: `true`,
+	// which everything satisfies. References (`$ref`) may lead only to places within it, and not in a circle; `$anchor`,
+	// `$dynamicRef` and an inner `$id` are refused; at most 64 levels, and 10,000 places with all references followed.
 	Schema string `protobuf:"bytes,5,opt,name=schema,proto3" json:"schema,omitempty"`
-	// A complete `data`, as JSON text, that satisfies the schema.
-	Sample        string `protobuf:"bytes,6,opt,name=sample,proto3" json:"sample,omitempty"`
+	// A complete `data`, as JSON text of at most 64 KiB, that satisfies the schema.
+	Sample string `protobuf:"bytes,6,opt,name=sample,proto3" json:"sample,omitempty"`
+	// Whether it should not be asked for any more: new webhooks cannot.
+	Deprecated bool `protobuf:"varint,7,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
+	// What becomes of an event whose `data` does not satisfy the schema.
+	SchemaMode Trigger_SchemaMode `protobuf:"varint,8,opt,name=schema_mode,json=schemaMode,proto3,enum=meetwire.subscription.v1.Trigger_SchemaMode" json:"schema_mode,omitempty"`
+	// Whether it comes with the program.
+	BuiltIn bool `protobuf:"varint,9,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"`
+	// Whether only Meetwire itself publishes its events, such as `webhook.disabled`.
+	Operational bool `protobuf:"varint,10,opt,name=operational,proto3" json:"operational,omitempty"`
+	// Changes with every change of the trigger. Sent back with an update, it makes sure that nobody else has changed it
+	// since it was read.
+	Etag string `protobuf:"bytes,11,opt,name=etag,proto3" json:"etag,omitempty"`
+	// When it was created.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last changed.
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +190,248 @@ func (x *Trigger) GetSample() string {
 	return ""
 }
 
+func (x *Trigger) GetDeprecated() bool {
+	if x != nil {
+		return x.Deprecated
+	}
+	return false
+}
+
+func (x *Trigger) GetSchemaMode() Trigger_SchemaMode {
+	if x != nil {
+		return x.SchemaMode
+	}
+	return Trigger_SCHEMA_MODE_UNSPECIFIED
+}
+
+func (x *Trigger) GetBuiltIn() bool {
+	if x != nil {
+		return x.BuiltIn
+	}
+	return false
+}
+
+func (x *Trigger) GetOperational() bool {
+	if x != nil {
+		return x.Operational
+	}
+	return false
+}
+
+func (x *Trigger) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+func (x *Trigger) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Trigger) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+// TriggerSample is a trigger's sample in a dialect.
+type TriggerSample struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the dialect calls the trigger.
+	DialectTrigger string `protobuf:"bytes,1,opt,name=dialect_trigger,json=dialectTrigger,proto3" json:"dialect_trigger,omitempty"`
+	// Its media type.
+	ContentType string `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// The body of the request, as text.
+	Body          string `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TriggerSample) Reset() {
+	*x = TriggerSample{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerSample) ProtoMessage() {}
+
+func (x *TriggerSample) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerSample.ProtoReflect.Descriptor instead.
+func (*TriggerSample) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TriggerSample) GetDialectTrigger() string {
+	if x != nil {
+		return x.DialectTrigger
+	}
+	return ""
+}
+
+func (x *TriggerSample) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *TriggerSample) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+// TriggerSchema describes what a receiver of a dialect gets.
+type TriggerSchema struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON Schema (2020-12) of the body, as JSON text, with every field described.
+	Schema        string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TriggerSchema) Reset() {
+	*x = TriggerSchema{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TriggerSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TriggerSchema) ProtoMessage() {}
+
+func (x *TriggerSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TriggerSchema.ProtoReflect.Descriptor instead.
+func (*TriggerSchema) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TriggerSchema) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+// Request of CreateTrigger.
+type CreateTriggerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The id.
+	TriggerId string `protobuf:"bytes,2,opt,name=trigger_id,json=triggerId,proto3" json:"trigger_id,omitempty"`
+	// The trigger to create.
+	Trigger *Trigger `protobuf:"bytes,3,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// UUID by which a repeated request is recognized for 24 hours: it then changes nothing and returns what the
+	// first one made (aip.dev/155).
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Check the request and return what it would make, without making it.
+	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTriggerRequest) Reset() {
+	*x = CreateTriggerRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTriggerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTriggerRequest) ProtoMessage() {}
+
+func (x *CreateTriggerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTriggerRequest.ProtoReflect.Descriptor instead.
+func (*CreateTriggerRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CreateTriggerRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CreateTriggerRequest) GetTriggerId() string {
+	if x != nil {
+		return x.TriggerId
+	}
+	return ""
+}
+
+func (x *CreateTriggerRequest) GetTrigger() *Trigger {
+	if x != nil {
+		return x.Trigger
+	}
+	return nil
+}
+
+func (x *CreateTriggerRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateTriggerRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Request of GetTrigger.
 type GetTriggerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -128,7 +443,7 @@ type GetTriggerRequest struct {
 
 func (x *GetTriggerRequest) Reset() {
 	*x = GetTriggerRequest{}
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -140,7 +455,7 @@ func (x *GetTriggerRequest) String() string {
 func (*GetTriggerRequest) ProtoMessage() {}
 
 func (x *GetTriggerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -153,7 +468,7 @@ func (x *GetTriggerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTriggerRequest.ProtoReflect.Descriptor instead.
 func (*GetTriggerRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{1}
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetTriggerRequest) GetName() string {
@@ -171,14 +486,16 @@ type ListTriggersRequest struct {
 	// Greatest number of results, 1 to 1,000; 0 means 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous answer.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which ones (aip.dev/160): comparisons with `=`, joined by `AND`, of `group`, `deprecated`, `built_in` and `operational`.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTriggersRequest) Reset() {
 	*x = ListTriggersRequest{}
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -190,7 +507,7 @@ func (x *ListTriggersRequest) String() string {
 func (*ListTriggersRequest) ProtoMessage() {}
 
 func (x *ListTriggersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -203,7 +520,7 @@ func (x *ListTriggersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTriggersRequest.ProtoReflect.Descriptor instead.
 func (*ListTriggersRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{2}
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListTriggersRequest) GetParent() string {
@@ -227,6 +544,13 @@ func (x *ListTriggersRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListTriggersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 // Response of ListTriggers.
 type ListTriggersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -240,7 +564,7 @@ type ListTriggersResponse struct {
 
 func (x *ListTriggersResponse) Reset() {
 	*x = ListTriggersResponse{}
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +576,7 @@ func (x *ListTriggersResponse) String() string {
 func (*ListTriggersResponse) ProtoMessage() {}
 
 func (x *ListTriggersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +589,7 @@ func (x *ListTriggersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTriggersResponse.ProtoReflect.Descriptor instead.
 func (*ListTriggersResponse) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{3}
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListTriggersResponse) GetTriggers() []*Trigger {
@@ -282,34 +606,584 @@ func (x *ListTriggersResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Request of UpdateTrigger.
+type UpdateTriggerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The trigger, with the fields to change. `name` says which one.
+	Trigger *Trigger `protobuf:"bytes,1,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// The fields to change: `display_name`, `description`, `group`, `schema`, `sample`, `deprecated`, `schema_mode`, or `*` for all of them. Without it: every field that the request sets.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Make the change also when the new schema breaks what receivers rely on.
+	AllowIncompatible bool `protobuf:"varint,3,opt,name=allow_incompatible,json=allowIncompatible,proto3" json:"allow_incompatible,omitempty"`
+	// Check the request and return what it would make, without making it.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateTriggerRequest) Reset() {
+	*x = UpdateTriggerRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateTriggerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateTriggerRequest) ProtoMessage() {}
+
+func (x *UpdateTriggerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateTriggerRequest.ProtoReflect.Descriptor instead.
+func (*UpdateTriggerRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpdateTriggerRequest) GetTrigger() *Trigger {
+	if x != nil {
+		return x.Trigger
+	}
+	return nil
+}
+
+func (x *UpdateTriggerRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateTriggerRequest) GetAllowIncompatible() bool {
+	if x != nil {
+		return x.AllowIncompatible
+	}
+	return false
+}
+
+func (x *UpdateTriggerRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// Request of DeleteTrigger.
+type DeleteTriggerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/triggers/{trigger}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When given, the trigger is deleted only if this is its current etag.
+	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteTriggerRequest) Reset() {
+	*x = DeleteTriggerRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteTriggerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteTriggerRequest) ProtoMessage() {}
+
+func (x *DeleteTriggerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteTriggerRequest.ProtoReflect.Descriptor instead.
+func (*DeleteTriggerRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeleteTriggerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteTriggerRequest) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
+// Request of GetTriggerSample.
+type GetTriggerSampleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/triggers/{trigger}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The dialect, such as `standard` (the default).
+	Dialect       string `protobuf:"bytes,2,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTriggerSampleRequest) Reset() {
+	*x = GetTriggerSampleRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTriggerSampleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTriggerSampleRequest) ProtoMessage() {}
+
+func (x *GetTriggerSampleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTriggerSampleRequest.ProtoReflect.Descriptor instead.
+func (*GetTriggerSampleRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetTriggerSampleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetTriggerSampleRequest) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+// Request of GetTriggerSchema.
+type GetTriggerSchemaRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/triggers/{trigger}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The dialect, such as `standard` (the default).
+	Dialect       string `protobuf:"bytes,2,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetTriggerSchemaRequest) Reset() {
+	*x = GetTriggerSchemaRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetTriggerSchemaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetTriggerSchemaRequest) ProtoMessage() {}
+
+func (x *GetTriggerSchemaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetTriggerSchemaRequest.ProtoReflect.Descriptor instead.
+func (*GetTriggerSchemaRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetTriggerSchemaRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetTriggerSchemaRequest) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+// Request of ListCatalogue.
+type ListCatalogueRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dialect, such as `standard` (the default).
+	Dialect       string `protobuf:"bytes,1,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCatalogueRequest) Reset() {
+	*x = ListCatalogueRequest{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCatalogueRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCatalogueRequest) ProtoMessage() {}
+
+func (x *ListCatalogueRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCatalogueRequest.ProtoReflect.Descriptor instead.
+func (*ListCatalogueRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListCatalogueRequest) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+// Response of ListCatalogue.
+type ListCatalogueResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The dialect that samples and schemas are in.
+	Dialect string `protobuf:"bytes,1,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	// All dialects there are.
+	Dialects []string `protobuf:"bytes,2,rep,name=dialects,proto3" json:"dialects,omitempty"`
+	// The triggers of the platform, ordered by group and then by id.
+	Entries       []*ListCatalogueResponse_Entry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCatalogueResponse) Reset() {
+	*x = ListCatalogueResponse{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCatalogueResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCatalogueResponse) ProtoMessage() {}
+
+func (x *ListCatalogueResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCatalogueResponse.ProtoReflect.Descriptor instead.
+func (*ListCatalogueResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListCatalogueResponse) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse) GetDialects() []string {
+	if x != nil {
+		return x.Dialects
+	}
+	return nil
+}
+
+func (x *ListCatalogueResponse) GetEntries() []*ListCatalogueResponse_Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// Entry is a trigger of the platform as people who write receivers see it.
+type ListCatalogueResponse_Entry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The trigger's id, such as `meeting.booked`.
+	Trigger string `protobuf:"bytes,1,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// Name for people.
+	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// What has happened.
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// Heading under which it is listed.
+	Group string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	// Whether it should not be asked for any more.
+	Deprecated bool `protobuf:"varint,5,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
+	// What the dialect calls it.
+	DialectTrigger string `protobuf:"bytes,6,opt,name=dialect_trigger,json=dialectTrigger,proto3" json:"dialect_trigger,omitempty"`
+	// Media type of the body.
+	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// A complete body.
+	Sample string `protobuf:"bytes,8,opt,name=sample,proto3" json:"sample,omitempty"`
+	// JSON Schema (2020-12) of the body, as JSON text.
+	Schema        string `protobuf:"bytes,9,opt,name=schema,proto3" json:"schema,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCatalogueResponse_Entry) Reset() {
+	*x = ListCatalogueResponse_Entry{}
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCatalogueResponse_Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCatalogueResponse_Entry) ProtoMessage() {}
+
+func (x *ListCatalogueResponse_Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_trigger_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCatalogueResponse_Entry.ProtoReflect.Descriptor instead.
+func (*ListCatalogueResponse_Entry) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_trigger_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *ListCatalogueResponse_Entry) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetDeprecated() bool {
+	if x != nil {
+		return x.Deprecated
+	}
+	return false
+}
+
+func (x *ListCatalogueResponse_Entry) GetDialectTrigger() string {
+	if x != nil {
+		return x.DialectTrigger
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetSample() string {
+	if x != nil {
+		return x.Sample
+	}
+	return ""
+}
+
+func (x *ListCatalogueResponse_Entry) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
 var File_meetwire_subscription_v1_trigger_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_trigger_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/subscription/v1/trigger.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xc6\x01\n" +
+	"&meetwire/subscription/v1/trigger.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xae\x05\n" +
 	"\aTrigger\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12&\n" +
-	"\fdisplay_name\x18\x02 \x01(\tB\x03\xe0A\x03R\vdisplayName\x12%\n" +
-	"\vdescription\x18\x03 \x01(\tB\x03\xe0A\x03R\vdescription\x12\x19\n" +
-	"\x05group\x18\x04 \x01(\tB\x03\xe0A\x03R\x05group\x12\x1b\n" +
-	"\x06schema\x18\x05 \x01(\tB\x03\xe0A\x03R\x06schema\x12\x1b\n" +
-	"\x06sample\x18\x06 \x01(\tB\x03\xe0A\x03R\x06sample\"\x87\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
+	"\fdisplay_name\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12-\n" +
+	"\vdescription\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xd0\x0fR\vdescription\x12 \n" +
+	"\x05group\x18\x04 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18dR\x05group\x12$\n" +
+	"\x06schema\x18\x05 \x01(\tB\f\xe0A\x01\xbaH\x06r\x04(\x80\x80\x04R\x06schema\x12$\n" +
+	"\x06sample\x18\x06 \x01(\tB\f\xe0A\x02\xbaH\x06r\x04(\x80\x80\x04R\x06sample\x12#\n" +
+	"\n" +
+	"deprecated\x18\a \x01(\bB\x03\xe0A\x01R\n" +
+	"deprecated\x12Z\n" +
+	"\vschema_mode\x18\b \x01(\x0e2,.meetwire.subscription.v1.Trigger.SchemaModeB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\n" +
+	"schemaMode\x12\x1e\n" +
+	"\bbuilt_in\x18\t \x01(\bB\x03\xe0A\x03R\abuiltIn\x12%\n" +
+	"\voperational\x18\n" +
+	" \x01(\bB\x03\xe0A\x03R\voperational\x12\x17\n" +
+	"\x04etag\x18\v \x01(\tB\x03\xe0A\x01R\x04etag\x12@\n" +
+	"\vcreate_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"createTime\x12@\n" +
+	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"updateTime\"X\n" +
+	"\n" +
+	"SchemaMode\x12\x1b\n" +
+	"\x17SCHEMA_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13SCHEMA_MODE_ENFORCE\x10\x01\x12\x14\n" +
+	"\x10SCHEMA_MODE_WARN\x10\x02\"o\n" +
+	"\rTriggerSample\x12'\n" +
+	"\x0fdialect_trigger\x18\x01 \x01(\tR\x0edialectTrigger\x12!\n" +
+	"\fcontent_type\x18\x02 \x01(\tR\vcontentType\x12\x12\n" +
+	"\x04body\x18\x03 \x01(\tR\x04body\"'\n" +
+	"\rTriggerSchema\x12\x16\n" +
+	"\x06schema\x18\x01 \x01(\tR\x06schema\"\xd2\x02\n" +
+	"\x14CreateTriggerRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12V\n" +
+	"\n" +
+	"trigger_id\x18\x02 \x01(\tB7\xe0A\x02\xbaH1r/\x18\x80\x012*^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\ttriggerId\x12F\n" +
+	"\atrigger\x18\x03 \x01(\v2!.meetwire.subscription.v1.TriggerB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\atrigger\x12-\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
+	"\rvalidate_only\x18\x05 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"\x87\x01\n" +
 	"\x11GetTriggerRequest\x12r\n" +
-	"\x04name\x18\x01 \x01(\tB^\xe0A\x02\xbaHXrV\x18\x80\x022Q^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\x04name\"\xa8\x01\n" +
+	"\x04name\x18\x01 \x01(\tB^\xe0A\x02\xbaHXrV\x18\x80\x022Q^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\x04name\"\xcd\x01\n" +
 	"\x13ListTriggersRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\"}\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\"}\n" +
 	"\x14ListTriggersResponse\x12=\n" +
 	"\btriggers\x18\x01 \x03(\v2!.meetwire.subscription.v1.TriggerR\btriggers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xdf\x02\n" +
-	"\x0eTriggerService\x12\x9b\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x03\n" +
+	"\x14UpdateTriggerRequest\x12\x87\x02\n" +
+	"\atrigger\x18\x01 \x01(\v2!.meetwire.subscription.v1.TriggerB\xc9\x01\xe0A\x02\xbaH\xc2\x01\xba\x01\xbb\x01\n" +
+	"\x13update_trigger.name\x12<name must be organizations/{organization}/triggers/{trigger}\x1afthis.name.matches('^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$')\xc8\x01\x01R\atrigger\x12@\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
+	"updateMask\x122\n" +
+	"\x12allow_incompatible\x18\x03 \x01(\bB\x03\xe0A\x01R\x11allowIncompatible\x12(\n" +
+	"\rvalidate_only\x18\x04 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"\xa3\x01\n" +
+	"\x14DeleteTriggerRequest\x12r\n" +
+	"\x04name\x18\x01 \x01(\tB^\xe0A\x02\xbaHXrV\x18\x80\x022Q^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\x04name\x12\x17\n" +
+	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag\"\xb3\x01\n" +
+	"\x17GetTriggerSampleRequest\x12r\n" +
+	"\x04name\x18\x01 \x01(\tB^\xe0A\x02\xbaHXrV\x18\x80\x022Q^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\x04name\x12$\n" +
+	"\adialect\x18\x02 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18 R\adialect\"\xb3\x01\n" +
+	"\x17GetTriggerSchemaRequest\x12r\n" +
+	"\x04name\x18\x01 \x01(\tB^\xe0A\x02\xbaHXrV\x18\x80\x022Q^organizations/[a-z0-9-]{1,63}/triggers/[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\x04name\x12$\n" +
+	"\adialect\x18\x02 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18 R\adialect\"<\n" +
+	"\x14ListCatalogueRequest\x12$\n" +
+	"\adialect\x18\x01 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18 R\adialect\"\xb9\x03\n" +
+	"\x15ListCatalogueResponse\x12\x18\n" +
+	"\adialect\x18\x01 \x01(\tR\adialect\x12\x1a\n" +
+	"\bdialects\x18\x02 \x03(\tR\bdialects\x12O\n" +
+	"\aentries\x18\x03 \x03(\v25.meetwire.subscription.v1.ListCatalogueResponse.EntryR\aentries\x1a\x98\x02\n" +
+	"\x05Entry\x12\x18\n" +
+	"\atrigger\x18\x01 \x01(\tR\atrigger\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x12\x1e\n" +
+	"\n" +
+	"deprecated\x18\x05 \x01(\bR\n" +
+	"deprecated\x12'\n" +
+	"\x0fdialect_trigger\x18\x06 \x01(\tR\x0edialectTrigger\x12!\n" +
+	"\fcontent_type\x18\a \x01(\tR\vcontentType\x12\x16\n" +
+	"\x06sample\x18\b \x01(\tR\x06sample\x12\x16\n" +
+	"\x06schema\x18\t \x01(\tR\x06schema2\xdc\n" +
+	"\n" +
+	"\x0eTriggerService\x12\xaa\x01\n" +
+	"\rCreateTrigger\x12..meetwire.subscription.v1.CreateTriggerRequest\x1a!.meetwire.subscription.v1.Trigger\"F\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x020:\atrigger\"%/v1/{parent=organizations/*}/triggers\x12\x9b\x01\n" +
 	"\n" +
 	"GetTrigger\x12+.meetwire.subscription.v1.GetTriggerRequest\x1a!.meetwire.subscription.v1.Trigger\"=\xa2\xbb\x18\f\n" +
 	"\x04\x01\x02\x03\x04\x12\x04name\x82\xd3\xe4\x93\x02'\x12%/v1/{name=organizations/*/triggers/*}\x12\xae\x01\n" +
 	"\fListTriggers\x12-.meetwire.subscription.v1.ListTriggersRequest\x1a..meetwire.subscription.v1.ListTriggersResponse\"?\xa2\xbb\x18\x0e\n" +
-	"\x04\x01\x02\x03\x04\x12\x06parent\x82\xd3\xe4\x93\x02'\x12%/v1/{parent=organizations/*}/triggersB\xfe\x01\n" +
+	"\x04\x01\x02\x03\x04\x12\x06parent\x82\xd3\xe4\x93\x02'\x12%/v1/{parent=organizations/*}/triggers\x12\xb8\x01\n" +
+	"\rUpdateTrigger\x12..meetwire.subscription.v1.UpdateTriggerRequest\x1a!.meetwire.subscription.v1.Trigger\"T\xa2\xbb\x18\x12\n" +
+	"\x02\x01\x02\x12\ftrigger.name\x82\xd3\xe4\x93\x028:\atrigger2-/v1/{trigger.name=organizations/*/triggers/*}\x12\x94\x01\n" +
+	"\rDeleteTrigger\x12..meetwire.subscription.v1.DeleteTriggerRequest\x1a\x16.google.protobuf.Empty\";\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02'*%/v1/{name=organizations/*/triggers/*}\x12\xb4\x01\n" +
+	"\x10GetTriggerSample\x121.meetwire.subscription.v1.GetTriggerSampleRequest\x1a'.meetwire.subscription.v1.TriggerSample\"D\xa2\xbb\x18\f\n" +
+	"\x04\x01\x02\x03\x04\x12\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=organizations/*/triggers/*}:sample\x12\xb4\x01\n" +
+	"\x10GetTriggerSchema\x121.meetwire.subscription.v1.GetTriggerSchemaRequest\x1a'.meetwire.subscription.v1.TriggerSchema\"D\xa2\xbb\x18\f\n" +
+	"\x04\x01\x02\x03\x04\x12\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=organizations/*/triggers/*}:schema\x12\x8d\x01\n" +
+	"\rListCatalogue\x12..meetwire.subscription.v1.ListCatalogueRequest\x1a/.meetwire.subscription.v1.ListCatalogueResponse\"\x1b\xa2\xbb\x18\x02\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/catalogueB\xfe\x01\n" +
 	"\x1ccom.meetwire.subscription.v1B\fTriggerProtoP\x01ZNgithub.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1;subscriptionv1\xa2\x02\x03MSX\xaa\x02\x18Meetwire.Subscription.V1\xca\x02\x18Meetwire\\Subscription\\V1\xe2\x02$Meetwire\\Subscription\\V1\\GPBMetadata\xea\x02\x1aMeetwire::Subscription::V1b\x06proto3"
 
 var (
@@ -324,24 +1198,58 @@ func file_meetwire_subscription_v1_trigger_proto_rawDescGZIP() []byte {
 	return file_meetwire_subscription_v1_trigger_proto_rawDescData
 }
 
-var file_meetwire_subscription_v1_trigger_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_meetwire_subscription_v1_trigger_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_meetwire_subscription_v1_trigger_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_meetwire_subscription_v1_trigger_proto_goTypes = []any{
-	(*Trigger)(nil),              // 0: meetwire.subscription.v1.Trigger
-	(*GetTriggerRequest)(nil),    // 1: meetwire.subscription.v1.GetTriggerRequest
-	(*ListTriggersRequest)(nil),  // 2: meetwire.subscription.v1.ListTriggersRequest
-	(*ListTriggersResponse)(nil), // 3: meetwire.subscription.v1.ListTriggersResponse
+	(Trigger_SchemaMode)(0),             // 0: meetwire.subscription.v1.Trigger.SchemaMode
+	(*Trigger)(nil),                     // 1: meetwire.subscription.v1.Trigger
+	(*TriggerSample)(nil),               // 2: meetwire.subscription.v1.TriggerSample
+	(*TriggerSchema)(nil),               // 3: meetwire.subscription.v1.TriggerSchema
+	(*CreateTriggerRequest)(nil),        // 4: meetwire.subscription.v1.CreateTriggerRequest
+	(*GetTriggerRequest)(nil),           // 5: meetwire.subscription.v1.GetTriggerRequest
+	(*ListTriggersRequest)(nil),         // 6: meetwire.subscription.v1.ListTriggersRequest
+	(*ListTriggersResponse)(nil),        // 7: meetwire.subscription.v1.ListTriggersResponse
+	(*UpdateTriggerRequest)(nil),        // 8: meetwire.subscription.v1.UpdateTriggerRequest
+	(*DeleteTriggerRequest)(nil),        // 9: meetwire.subscription.v1.DeleteTriggerRequest
+	(*GetTriggerSampleRequest)(nil),     // 10: meetwire.subscription.v1.GetTriggerSampleRequest
+	(*GetTriggerSchemaRequest)(nil),     // 11: meetwire.subscription.v1.GetTriggerSchemaRequest
+	(*ListCatalogueRequest)(nil),        // 12: meetwire.subscription.v1.ListCatalogueRequest
+	(*ListCatalogueResponse)(nil),       // 13: meetwire.subscription.v1.ListCatalogueResponse
+	(*ListCatalogueResponse_Entry)(nil), // 14: meetwire.subscription.v1.ListCatalogueResponse.Entry
+	(*timestamppb.Timestamp)(nil),       // 15: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),       // 16: google.protobuf.FieldMask
+	(*emptypb.Empty)(nil),               // 17: google.protobuf.Empty
 }
 var file_meetwire_subscription_v1_trigger_proto_depIdxs = []int32{
-	0, // 0: meetwire.subscription.v1.ListTriggersResponse.triggers:type_name -> meetwire.subscription.v1.Trigger
-	1, // 1: meetwire.subscription.v1.TriggerService.GetTrigger:input_type -> meetwire.subscription.v1.GetTriggerRequest
-	2, // 2: meetwire.subscription.v1.TriggerService.ListTriggers:input_type -> meetwire.subscription.v1.ListTriggersRequest
-	0, // 3: meetwire.subscription.v1.TriggerService.GetTrigger:output_type -> meetwire.subscription.v1.Trigger
-	3, // 4: meetwire.subscription.v1.TriggerService.ListTriggers:output_type -> meetwire.subscription.v1.ListTriggersResponse
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	0,  // 0: meetwire.subscription.v1.Trigger.schema_mode:type_name -> meetwire.subscription.v1.Trigger.SchemaMode
+	15, // 1: meetwire.subscription.v1.Trigger.create_time:type_name -> google.protobuf.Timestamp
+	15, // 2: meetwire.subscription.v1.Trigger.update_time:type_name -> google.protobuf.Timestamp
+	1,  // 3: meetwire.subscription.v1.CreateTriggerRequest.trigger:type_name -> meetwire.subscription.v1.Trigger
+	1,  // 4: meetwire.subscription.v1.ListTriggersResponse.triggers:type_name -> meetwire.subscription.v1.Trigger
+	1,  // 5: meetwire.subscription.v1.UpdateTriggerRequest.trigger:type_name -> meetwire.subscription.v1.Trigger
+	16, // 6: meetwire.subscription.v1.UpdateTriggerRequest.update_mask:type_name -> google.protobuf.FieldMask
+	14, // 7: meetwire.subscription.v1.ListCatalogueResponse.entries:type_name -> meetwire.subscription.v1.ListCatalogueResponse.Entry
+	4,  // 8: meetwire.subscription.v1.TriggerService.CreateTrigger:input_type -> meetwire.subscription.v1.CreateTriggerRequest
+	5,  // 9: meetwire.subscription.v1.TriggerService.GetTrigger:input_type -> meetwire.subscription.v1.GetTriggerRequest
+	6,  // 10: meetwire.subscription.v1.TriggerService.ListTriggers:input_type -> meetwire.subscription.v1.ListTriggersRequest
+	8,  // 11: meetwire.subscription.v1.TriggerService.UpdateTrigger:input_type -> meetwire.subscription.v1.UpdateTriggerRequest
+	9,  // 12: meetwire.subscription.v1.TriggerService.DeleteTrigger:input_type -> meetwire.subscription.v1.DeleteTriggerRequest
+	10, // 13: meetwire.subscription.v1.TriggerService.GetTriggerSample:input_type -> meetwire.subscription.v1.GetTriggerSampleRequest
+	11, // 14: meetwire.subscription.v1.TriggerService.GetTriggerSchema:input_type -> meetwire.subscription.v1.GetTriggerSchemaRequest
+	12, // 15: meetwire.subscription.v1.TriggerService.ListCatalogue:input_type -> meetwire.subscription.v1.ListCatalogueRequest
+	1,  // 16: meetwire.subscription.v1.TriggerService.CreateTrigger:output_type -> meetwire.subscription.v1.Trigger
+	1,  // 17: meetwire.subscription.v1.TriggerService.GetTrigger:output_type -> meetwire.subscription.v1.Trigger
+	7,  // 18: meetwire.subscription.v1.TriggerService.ListTriggers:output_type -> meetwire.subscription.v1.ListTriggersResponse
+	1,  // 19: meetwire.subscription.v1.TriggerService.UpdateTrigger:output_type -> meetwire.subscription.v1.Trigger
+	17, // 20: meetwire.subscription.v1.TriggerService.DeleteTrigger:output_type -> google.protobuf.Empty
+	2,  // 21: meetwire.subscription.v1.TriggerService.GetTriggerSample:output_type -> meetwire.subscription.v1.TriggerSample
+	3,  // 22: meetwire.subscription.v1.TriggerService.GetTriggerSchema:output_type -> meetwire.subscription.v1.TriggerSchema
+	13, // 23: meetwire.subscription.v1.TriggerService.ListCatalogue:output_type -> meetwire.subscription.v1.ListCatalogueResponse
+	16, // [16:24] is the sub-list for method output_type
+	8,  // [8:16] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_subscription_v1_trigger_proto_init() }
@@ -354,13 +1262,14 @@ func file_meetwire_subscription_v1_trigger_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_subscription_v1_trigger_proto_rawDesc), len(file_meetwire_subscription_v1_trigger_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      1,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_meetwire_subscription_v1_trigger_proto_goTypes,
 		DependencyIndexes: file_meetwire_subscription_v1_trigger_proto_depIdxs,
+		EnumInfos:         file_meetwire_subscription_v1_trigger_proto_enumTypes,
 		MessageInfos:      file_meetwire_subscription_v1_trigger_proto_msgTypes,
 	}.Build()
 	File_meetwire_subscription_v1_trigger_proto = out.File

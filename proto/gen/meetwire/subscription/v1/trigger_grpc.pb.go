@@ -11,6 +11,7 @@ import (
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
 )
 
 // This is a compile-time assertion to ensure that this generated file
@@ -19,20 +20,43 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TriggerService_GetTrigger_FullMethodName   = "/meetwire.subscription.v1.TriggerService/GetTrigger"
-	TriggerService_ListTriggers_FullMethodName = "/meetwire.subscription.v1.TriggerService/ListTriggers"
+	TriggerService_CreateTrigger_FullMethodName    = "/meetwire.subscription.v1.TriggerService/CreateTrigger"
+	TriggerService_GetTrigger_FullMethodName       = "/meetwire.subscription.v1.TriggerService/GetTrigger"
+	TriggerService_ListTriggers_FullMethodName     = "/meetwire.subscription.v1.TriggerService/ListTriggers"
+	TriggerService_UpdateTrigger_FullMethodName    = "/meetwire.subscription.v1.TriggerService/UpdateTrigger"
+	TriggerService_DeleteTrigger_FullMethodName    = "/meetwire.subscription.v1.TriggerService/DeleteTrigger"
+	TriggerService_GetTriggerSample_FullMethodName = "/meetwire.subscription.v1.TriggerService/GetTriggerSample"
+	TriggerService_GetTriggerSchema_FullMethodName = "/meetwire.subscription.v1.TriggerService/GetTriggerSchema"
+	TriggerService_ListCatalogue_FullMethodName    = "/meetwire.subscription.v1.TriggerService/ListCatalogue"
 )
 
 // TriggerServiceClient is the client API for TriggerService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// TriggerService documents the events that webhooks can ask for.
+// TriggerService documents the events that webhooks can ask for. Triggers of the platform are built in, or registered
+// by operators under `organizations/-`; an organization's own begin with `custom.`.
 type TriggerServiceClient interface {
+	// Registers a trigger: one of the organization's own, or with `organizations/-`, which is for operators, one of the
+	// platform. `ALREADY_EXISTS` when there is one with this id.
+	CreateTrigger(ctx context.Context, in *CreateTriggerRequest, opts ...grpc.CallOption) (*Trigger, error)
 	// Returns one trigger.
 	GetTrigger(ctx context.Context, in *GetTriggerRequest, opts ...grpc.CallOption) (*Trigger, error)
-	// Lists the triggers that an organization can use, ordered by group and then by id.
+	// Lists the triggers that an organization can use, with their samples, ordered by group and then by id.
 	ListTriggers(ctx context.Context, in *ListTriggersRequest, opts ...grpc.CallOption) (*ListTriggersResponse, error)
+	// Changes the fields named by the update mask. `FAILED_PRECONDITION` when webhooks ask for the trigger and a new schema
+	// breaks what their receivers rely on: a property that is gone, is required no longer or has another type. Built-in
+	// triggers can only be deprecated and have their schema mode changed. Triggers of the platform are changed, and deleted,
+	// under `organizations/-`; `PERMISSION_DENIED` under an organization.
+	UpdateTrigger(ctx context.Context, in *UpdateTriggerRequest, opts ...grpc.CallOption) (*Trigger, error)
+	// Deletes a trigger. `FAILED_PRECONDITION` while webhooks ask for it by its id, and for built-in ones.
+	DeleteTrigger(ctx context.Context, in *DeleteTriggerRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Returns the trigger's sample as a webhook of a dialect would get it.
+	GetTriggerSample(ctx context.Context, in *GetTriggerSampleRequest, opts ...grpc.CallOption) (*TriggerSample, error)
+	// Returns the JSON Schema of the body that a webhook of a dialect gets for the trigger.
+	GetTriggerSchema(ctx context.Context, in *GetTriggerSchemaRequest, opts ...grpc.CallOption) (*TriggerSchema, error)
+	// Documents the triggers of the platform for people who write receivers. Needs no key.
+	ListCatalogue(ctx context.Context, in *ListCatalogueRequest, opts ...grpc.CallOption) (*ListCatalogueResponse, error)
 }
 
 type triggerServiceClient struct {
@@ -41,6 +65,16 @@ type triggerServiceClient struct {
 
 func NewTriggerServiceClient(cc grpc.ClientConnInterface) TriggerServiceClient {
 	return &triggerServiceClient{cc}
+}
+
+func (c *triggerServiceClient) CreateTrigger(ctx context.Context, in *CreateTriggerRequest, opts ...grpc.CallOption) (*Trigger, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Trigger)
+	err := c.cc.Invoke(ctx, TriggerService_CreateTrigger_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *triggerServiceClient) GetTrigger(ctx context.Context, in *GetTriggerRequest, opts ...grpc.CallOption) (*Trigger, error) {
@@ -63,16 +97,83 @@ func (c *triggerServiceClient) ListTriggers(ctx context.Context, in *ListTrigger
 	return out, nil
 }
 
+func (c *triggerServiceClient) UpdateTrigger(ctx context.Context, in *UpdateTriggerRequest, opts ...grpc.CallOption) (*Trigger, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Trigger)
+	err := c.cc.Invoke(ctx, TriggerService_UpdateTrigger_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *triggerServiceClient) DeleteTrigger(ctx context.Context, in *DeleteTriggerRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, TriggerService_DeleteTrigger_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *triggerServiceClient) GetTriggerSample(ctx context.Context, in *GetTriggerSampleRequest, opts ...grpc.CallOption) (*TriggerSample, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TriggerSample)
+	err := c.cc.Invoke(ctx, TriggerService_GetTriggerSample_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *triggerServiceClient) GetTriggerSchema(ctx context.Context, in *GetTriggerSchemaRequest, opts ...grpc.CallOption) (*TriggerSchema, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TriggerSchema)
+	err := c.cc.Invoke(ctx, TriggerService_GetTriggerSchema_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *triggerServiceClient) ListCatalogue(ctx context.Context, in *ListCatalogueRequest, opts ...grpc.CallOption) (*ListCatalogueResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCatalogueResponse)
+	err := c.cc.Invoke(ctx, TriggerService_ListCatalogue_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TriggerServiceServer is the server API for TriggerService service.
 // All implementations must embed UnimplementedTriggerServiceServer
 // for forward compatibility.
 //
-// TriggerService documents the events that webhooks can ask for.
+// TriggerService documents the events that webhooks can ask for. Triggers of the platform are built in, or registered
+// by operators under `organizations/-`; an organization's own begin with `custom.`.
 type TriggerServiceServer interface {
+	// Registers a trigger: one of the organization's own, or with `organizations/-`, which is for operators, one of the
+	// platform. `ALREADY_EXISTS` when there is one with this id.
+	CreateTrigger(context.Context, *CreateTriggerRequest) (*Trigger, error)
 	// Returns one trigger.
 	GetTrigger(context.Context, *GetTriggerRequest) (*Trigger, error)
-	// Lists the triggers that an organization can use, ordered by group and then by id.
+	// Lists the triggers that an organization can use, with their samples, ordered by group and then by id.
 	ListTriggers(context.Context, *ListTriggersRequest) (*ListTriggersResponse, error)
+	// Changes the fields named by the update mask. `FAILED_PRECONDITION` when webhooks ask for the trigger and a new schema
+	// breaks what their receivers rely on: a property that is gone, is required no longer or has another type. Built-in
+	// triggers can only be deprecated and have their schema mode changed. Triggers of the platform are changed, and deleted,
+	// under `organizations/-`; `PERMISSION_DENIED` under an organization.
+	UpdateTrigger(context.Context, *UpdateTriggerRequest) (*Trigger, error)
+	// Deletes a trigger. `FAILED_PRECONDITION` while webhooks ask for it by its id, and for built-in ones.
+	DeleteTrigger(context.Context, *DeleteTriggerRequest) (*emptypb.Empty, error)
+	// Returns the trigger's sample as a webhook of a dialect would get it.
+	GetTriggerSample(context.Context, *GetTriggerSampleRequest) (*TriggerSample, error)
+	// Returns the JSON Schema of the body that a webhook of a dialect gets for the trigger.
+	GetTriggerSchema(context.Context, *GetTriggerSchemaRequest) (*TriggerSchema, error)
+	// Documents the triggers of the platform for people who write receivers. Needs no key.
+	ListCatalogue(context.Context, *ListCatalogueRequest) (*ListCatalogueResponse, error)
 	mustEmbedUnimplementedTriggerServiceServer()
 }
 
@@ -83,11 +184,29 @@ type TriggerServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedTriggerServiceServer struct{}
 
+func (UnimplementedTriggerServiceServer) CreateTrigger(context.Context, *CreateTriggerRequest) (*Trigger, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateTrigger not implemented")
+}
 func (UnimplementedTriggerServiceServer) GetTrigger(context.Context, *GetTriggerRequest) (*Trigger, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetTrigger not implemented")
 }
 func (UnimplementedTriggerServiceServer) ListTriggers(context.Context, *ListTriggersRequest) (*ListTriggersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTriggers not implemented")
+}
+func (UnimplementedTriggerServiceServer) UpdateTrigger(context.Context, *UpdateTriggerRequest) (*Trigger, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateTrigger not implemented")
+}
+func (UnimplementedTriggerServiceServer) DeleteTrigger(context.Context, *DeleteTriggerRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteTrigger not implemented")
+}
+func (UnimplementedTriggerServiceServer) GetTriggerSample(context.Context, *GetTriggerSampleRequest) (*TriggerSample, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTriggerSample not implemented")
+}
+func (UnimplementedTriggerServiceServer) GetTriggerSchema(context.Context, *GetTriggerSchemaRequest) (*TriggerSchema, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTriggerSchema not implemented")
+}
+func (UnimplementedTriggerServiceServer) ListCatalogue(context.Context, *ListCatalogueRequest) (*ListCatalogueResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListCatalogue not implemented")
 }
 func (UnimplementedTriggerServiceServer) mustEmbedUnimplementedTriggerServiceServer() {}
 func (UnimplementedTriggerServiceServer) testEmbeddedByValue()                        {}
@@ -108,6 +227,24 @@ func RegisterTriggerServiceServer(s grpc.ServiceRegistrar, srv TriggerServiceSer
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&TriggerService_ServiceDesc, srv)
+}
+
+func _TriggerService_CreateTrigger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateTriggerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).CreateTrigger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_CreateTrigger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).CreateTrigger(ctx, req.(*CreateTriggerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _TriggerService_GetTrigger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -146,6 +283,96 @@ func _TriggerService_ListTriggers_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TriggerService_UpdateTrigger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateTriggerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).UpdateTrigger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_UpdateTrigger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).UpdateTrigger(ctx, req.(*UpdateTriggerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TriggerService_DeleteTrigger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteTriggerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).DeleteTrigger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_DeleteTrigger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).DeleteTrigger(ctx, req.(*DeleteTriggerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TriggerService_GetTriggerSample_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTriggerSampleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).GetTriggerSample(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_GetTriggerSample_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).GetTriggerSample(ctx, req.(*GetTriggerSampleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TriggerService_GetTriggerSchema_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetTriggerSchemaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).GetTriggerSchema(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_GetTriggerSchema_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).GetTriggerSchema(ctx, req.(*GetTriggerSchemaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TriggerService_ListCatalogue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCatalogueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TriggerServiceServer).ListCatalogue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TriggerService_ListCatalogue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TriggerServiceServer).ListCatalogue(ctx, req.(*ListCatalogueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TriggerService_ServiceDesc is the grpc.ServiceDesc for TriggerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -154,12 +381,36 @@ var TriggerService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*TriggerServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "CreateTrigger",
+			Handler:    _TriggerService_CreateTrigger_Handler,
+		},
+		{
 			MethodName: "GetTrigger",
 			Handler:    _TriggerService_GetTrigger_Handler,
 		},
 		{
 			MethodName: "ListTriggers",
 			Handler:    _TriggerService_ListTriggers_Handler,
+		},
+		{
+			MethodName: "UpdateTrigger",
+			Handler:    _TriggerService_UpdateTrigger_Handler,
+		},
+		{
+			MethodName: "DeleteTrigger",
+			Handler:    _TriggerService_DeleteTrigger_Handler,
+		},
+		{
+			MethodName: "GetTriggerSample",
+			Handler:    _TriggerService_GetTriggerSample_Handler,
+		},
+		{
+			MethodName: "GetTriggerSchema",
+			Handler:    _TriggerService_GetTriggerSchema_Handler,
+		},
+		{
+			MethodName: "ListCatalogue",
+			Handler:    _TriggerService_ListCatalogue_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -37,8 +38,10 @@ const (
 	Webhook_STATUS_UNSPECIFIED Webhook_Status = 0
 	// Events are sent.
 	Webhook_STATUS_ACTIVE Webhook_Status = 1
-	// New events are not sent. What was already waiting is kept until the webhook is active again.
+	// People have paused it: new events are not sent; what was already waiting is kept until it is active again.
 	Webhook_STATUS_PAUSED Webhook_Status = 2
+	// Meetwire has given up on it: what is for it becomes a dead letter until somebody enables it.
+	Webhook_STATUS_DISABLED Webhook_Status = 3
 )
 
 // Enum value maps for Webhook_Status.
@@ -47,11 +50,13 @@ var (
 		0: "STATUS_UNSPECIFIED",
 		1: "STATUS_ACTIVE",
 		2: "STATUS_PAUSED",
+		3: "STATUS_DISABLED",
 	}
 	Webhook_Status_value = map[string]int32{
 		"STATUS_UNSPECIFIED": 0,
 		"STATUS_ACTIVE":      1,
 		"STATUS_PAUSED":      2,
+		"STATUS_DISABLED":    3,
 	}
 )
 
@@ -82,6 +87,121 @@ func (Webhook_Status) EnumDescriptor() ([]byte, []int) {
 	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// SecretSource says whose secret signs.
+type Webhook_SecretSource int32
+
+const (
+	// On creation: what the dialect has, SECRET_SOURCE_ORGANIZATION for `avoma` and else SECRET_SOURCE_OWN.
+	Webhook_SECRET_SOURCE_UNSPECIFIED Webhook_SecretSource = 0
+	// The webhook's own.
+	Webhook_SECRET_SOURCE_OWN Webhook_SecretSource = 1
+	// The signing secret of the organization.
+	Webhook_SECRET_SOURCE_ORGANIZATION Webhook_SecretSource = 2
+	// None: nothing is signed. Only for dialects in which a secret is optional.
+	Webhook_SECRET_SOURCE_NONE Webhook_SecretSource = 3
+)
+
+// Enum value maps for Webhook_SecretSource.
+var (
+	Webhook_SecretSource_name = map[int32]string{
+		0: "SECRET_SOURCE_UNSPECIFIED",
+		1: "SECRET_SOURCE_OWN",
+		2: "SECRET_SOURCE_ORGANIZATION",
+		3: "SECRET_SOURCE_NONE",
+	}
+	Webhook_SecretSource_value = map[string]int32{
+		"SECRET_SOURCE_UNSPECIFIED":  0,
+		"SECRET_SOURCE_OWN":          1,
+		"SECRET_SOURCE_ORGANIZATION": 2,
+		"SECRET_SOURCE_NONE":         3,
+	}
+)
+
+func (x Webhook_SecretSource) Enum() *Webhook_SecretSource {
+	p := new(Webhook_SecretSource)
+	*p = x
+	return p
+}
+
+func (x Webhook_SecretSource) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Webhook_SecretSource) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_subscription_v1_webhook_proto_enumTypes[1].Descriptor()
+}
+
+func (Webhook_SecretSource) Type() protoreflect.EnumType {
+	return &file_meetwire_subscription_v1_webhook_proto_enumTypes[1]
+}
+
+func (x Webhook_SecretSource) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Webhook_SecretSource.Descriptor instead.
+func (Webhook_SecretSource) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{0, 1}
+}
+
+// Preset is a policy that has a name.
+type RetryPolicy_Preset int32
+
+const (
+	// The other fields say what the policy is.
+	RetryPolicy_PRESET_UNSPECIFIED RetryPolicy_Preset = 0
+	// 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h after the attempt before, each varied by up to 20 %, as
+	// the Standard Webhooks specification suggests.
+	RetryPolicy_PRESET_STANDARD RetryPolicy_Preset = 1
+	// 1 s, 2 s, 4 s, doubling, 20 retries without jitter: 12 days in all.
+	RetryPolicy_PRESET_EXPONENTIAL RetryPolicy_Preset = 2
+	// No retries.
+	RetryPolicy_PRESET_NONE RetryPolicy_Preset = 3
+)
+
+// Enum value maps for RetryPolicy_Preset.
+var (
+	RetryPolicy_Preset_name = map[int32]string{
+		0: "PRESET_UNSPECIFIED",
+		1: "PRESET_STANDARD",
+		2: "PRESET_EXPONENTIAL",
+		3: "PRESET_NONE",
+	}
+	RetryPolicy_Preset_value = map[string]int32{
+		"PRESET_UNSPECIFIED": 0,
+		"PRESET_STANDARD":    1,
+		"PRESET_EXPONENTIAL": 2,
+		"PRESET_NONE":        3,
+	}
+)
+
+func (x RetryPolicy_Preset) Enum() *RetryPolicy_Preset {
+	p := new(RetryPolicy_Preset)
+	*p = x
+	return p
+}
+
+func (x RetryPolicy_Preset) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RetryPolicy_Preset) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_subscription_v1_webhook_proto_enumTypes[2].Descriptor()
+}
+
+func (RetryPolicy_Preset) Type() protoreflect.EnumType {
+	return &file_meetwire_subscription_v1_webhook_proto_enumTypes[2]
+}
+
+func (x RetryPolicy_Preset) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RetryPolicy_Preset.Descriptor instead.
+func (RetryPolicy_Preset) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // Webhook is an endpoint and what it subscribes to.
 type Webhook struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -89,20 +209,22 @@ type Webhook struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Name for people, 1 to 200 characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// Where events are sent: an absolute URL with scheme `https` (or `http`, when the organization allows it),
-	// without credentials or fragment, at most 2,048 characters.
+	// Where events are sent: an absolute URL with scheme `https` (or `http`, when the dialect or the organization
+	// allows it), without credentials or fragment, at most 2,048 characters. Its host must not be an internal name or
+	// address; what a name stands for is checked at each connection.
 	TargetUrl string `protobuf:"bytes,3,opt,name=target_url,json=targetUrl,proto3" json:"target_url,omitempty"`
-	// The triggers it asks for, 1 to 100 different ones, each a trigger id such as `meeting.booked`.
+	// The triggers it asks for, 1 to 100 different ones: each a trigger id such as `meeting.booked`, or a group of them,
+	// `meeting.*`, which covers every trigger that begins with `meeting.`, also future ones.
 	Triggers []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
-	// Signing secret of the Standard Webhooks specification: `whsec_` and the base64 of 24 to 64 bytes. Made
-	// by Meetwire when not given on creation. Only in the answer of CreateWebhook.
+	// Signing secret. In `standard` and `cloudevents`: `whsec_` and the base64 of 24 to 64 bytes, or `whsk_` and the
+	// base64 of an ed25519 private key; else 1 to 256 bytes of printable UTF-8. Made by Meetwire for a webhook that
+	// signs with its own and is given none; reveal shows one that an update has made. A new one in an update takes the place of all, at once. Only in the answers of CreateWebhook and RotateWebhookSecret.
 	Secret string `protobuf:"bytes,5,opt,name=secret,proto3" json:"secret,omitempty"`
-	// Whether events are sent.
+	// Whether events are sent. Set by people to STATUS_ACTIVE or STATUS_PAUSED, by Meetwire to STATUS_DISABLED.
 	Status Webhook_Status `protobuf:"varint,6,opt,name=status,proto3,enum=meetwire.subscription.v1.Webhook_Status" json:"status,omitempty"`
-	// When failed attempts are repeated. Default: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h after
-	// the attempt before, each varied by up to 20 %, as the Standard Webhooks specification suggests.
+	// When failed attempts are repeated. Default: that of the organization, or else of the dialect.
 	RetryPolicy *RetryPolicy `protobuf:"bytes,7,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
-	// How long one attempt may take, 1 to 30 seconds. Default: 15 s.
+	// How long one attempt may take, 1 to 30 seconds. Default: that of the organization, or else 15 s.
 	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Changes with every change of the webhook. Sent back with an update, it makes sure that nobody else has
 	// changed the webhook since it was read.
@@ -110,9 +232,52 @@ type Webhook struct {
 	// When it was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was last changed.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Text for people, at most 2,000 characters.
+	Description string `protobuf:"bytes,12,opt,name=description,proto3" json:"description,omitempty"`
+	// Slugs of the event types (booking pages) that it asks for, at most 100; empty: all. Events name theirs in the
+	// CloudEvents extension `mweventtype`.
+	EventTypes []string `protobuf:"bytes,13,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	// Scope: the teams whose events it asks for, at most 100 resource names `organizations/{organization}/teams/{team}`;
+	// empty: the events of all members. Events name their teams in the CloudEvents extension `mwteams`.
+	Teams []string `protobuf:"bytes,14,rep,name=teams,proto3" json:"teams,omitempty"`
+	// CEL expression (cel.dev) over `event`, the CloudEvent, that must be true for events to be sent, such as
+	// `event.data.duration > 30`; at most 1 KiB, with at most two macros such as `exists`, not nested. Empty: no filter.
+	Filter string `protobuf:"bytes,15,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How requests look: `standard`, `cloudevents`, `ace`, `avoma`, `orufy`, `harmonizely` or `axcelerate`. Default:
+	// that of the organization, or else `standard`.
+	Dialect string `protobuf:"bytes,16,opt,name=dialect,proto3" json:"dialect,omitempty"`
+	// What the dialect leaves open.
+	DialectOptions *DialectOptions `protobuf:"bytes,17,opt,name=dialect_options,json=dialectOptions,proto3" json:"dialect_options,omitempty"`
+	// Whose secret signs.
+	SecretSource Webhook_SecretSource `protobuf:"varint,18,opt,name=secret_source,json=secretSource,proto3,enum=meetwire.subscription.v1.Webhook_SecretSource" json:"secret_source,omitempty"`
+	// Headers that are sent with every attempt: at most 20, with at most 4 KiB of names and values together.
+	Headers []*Header `protobuf:"bytes,19,rep,name=headers,proto3" json:"headers,omitempty"`
+	// When Meetwire disables it. Default: that of the organization, or else of the dialect.
+	FailureThreshold *FailureThreshold `protobuf:"bytes,20,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
+	// How many attempts may be under way at once, in each process of the delivery service, 1 to 1,000. Default (0): that
+	// of the organization, or else 8.
+	MaxConcurrency int32 `protobuf:"varint,21,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
+	// How many attempts may begin per second, on average, in each process of the delivery service, 0.01 to 10,000. 0: on
+	// creation that of the organization, and without one no limit.
+	RateLimit float64 `protobuf:"fixed64,22,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	// Who is told by e-mail of the first lasting failure, of half of the failure threshold, and when it is disabled: at
+	// most 10 addresses, one e-mail per reason and hour. Empty: on creation those of the organization.
+	AlertEmails []string `protobuf:"bytes,23,rep,name=alert_emails,json=alertEmails,proto3" json:"alert_emails,omitempty"`
+	// Whatever the caller wants to find again: at most 50 entries, keys of 1 to 40 characters of `a-z`, `A-Z`, `0-9`, `_`,
+	// `.` and `-`, values of at most 500 characters.
+	Metadata map[string]string `protobuf:"bytes,24,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why it has its status: `consecutive_failures`, `without_success` or `gone` when Meetwire has disabled it; else
+	// empty.
+	StatusReason string `protobuf:"bytes,25,opt,name=status_reason,json=statusReason,proto3" json:"status_reason,omitempty"`
+	// Since when it has its status.
+	StatusTime *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
+	// Counts how often it was enabled: 1 for a new one.
+	Generation int64 `protobuf:"varint,27,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Its own secrets that are valid, the newest first, without the secrets themselves.
+	SecretVersions []*SecretVersion `protobuf:"bytes,28,rep,name=secret_versions,json=secretVersions,proto3" json:"secret_versions,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Webhook) Reset() {
@@ -222,8 +387,238 @@ func (x *Webhook) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// RetryPolicy is an exponential backoff: retry n waits min(first_delay × factor^(n-1), max_delay), varied
-// by ± jitter.
+func (x *Webhook) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Webhook) GetEventTypes() []string {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *Webhook) GetTeams() []string {
+	if x != nil {
+		return x.Teams
+	}
+	return nil
+}
+
+func (x *Webhook) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *Webhook) GetDialect() string {
+	if x != nil {
+		return x.Dialect
+	}
+	return ""
+}
+
+func (x *Webhook) GetDialectOptions() *DialectOptions {
+	if x != nil {
+		return x.DialectOptions
+	}
+	return nil
+}
+
+func (x *Webhook) GetSecretSource() Webhook_SecretSource {
+	if x != nil {
+		return x.SecretSource
+	}
+	return Webhook_SECRET_SOURCE_UNSPECIFIED
+}
+
+func (x *Webhook) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Webhook) GetFailureThreshold() *FailureThreshold {
+	if x != nil {
+		return x.FailureThreshold
+	}
+	return nil
+}
+
+func (x *Webhook) GetMaxConcurrency() int32 {
+	if x != nil {
+		return x.MaxConcurrency
+	}
+	return 0
+}
+
+func (x *Webhook) GetRateLimit() float64 {
+	if x != nil {
+		return x.RateLimit
+	}
+	return 0
+}
+
+func (x *Webhook) GetAlertEmails() []string {
+	if x != nil {
+		return x.AlertEmails
+	}
+	return nil
+}
+
+func (x *Webhook) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Webhook) GetStatusReason() string {
+	if x != nil {
+		return x.StatusReason
+	}
+	return ""
+}
+
+func (x *Webhook) GetStatusTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StatusTime
+	}
+	return nil
+}
+
+func (x *Webhook) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Webhook) GetSecretVersions() []*SecretVersion {
+	if x != nil {
+		return x.SecretVersions
+	}
+	return nil
+}
+
+// DialectOptions is what a dialect leaves open.
+type DialectOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Encoding of the signature, `base64` or `hex`, for `avoma`, `orufy` and `axcelerate`; empty: `hex`.
+	SignatureEncoding string `protobuf:"bytes,1,opt,name=signature_encoding,json=signatureEncoding,proto3" json:"signature_encoding,omitempty"`
+	// `clientId` of `axcelerate`, up to 2^53 - 1; 0: that of the organization.
+	ClientId      int64 `protobuf:"varint,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DialectOptions) Reset() {
+	*x = DialectOptions{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DialectOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DialectOptions) ProtoMessage() {}
+
+func (x *DialectOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DialectOptions.ProtoReflect.Descriptor instead.
+func (*DialectOptions) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DialectOptions) GetSignatureEncoding() string {
+	if x != nil {
+		return x.SignatureEncoding
+	}
+	return ""
+}
+
+func (x *DialectOptions) GetClientId() int64 {
+	if x != nil {
+		return x.ClientId
+	}
+	return 0
+}
+
+// Header is an HTTP header that is sent with every attempt.
+type Header struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, a token of RFC 9110. Those that Meetwire or HTTP itself sets are refused.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Value: visible ASCII characters, with spaces and tabs between them. It is encrypted at rest and in no answer; an update that names a header
+	// without a value leaves the value as it is.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Header) Reset() {
+	*x = Header{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Header) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Header) ProtoMessage() {}
+
+func (x *Header) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Header.ProtoReflect.Descriptor instead.
+func (*Header) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Header) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Header) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// RetryPolicy is a preset, or an exponential backoff: retry n waits min(first_delay × factor^(n-1), max_delay), varied
+// by ± jitter. One that is empty repeats nothing.
 type RetryPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many times a failed attempt is repeated, 0 to 30.
@@ -235,14 +630,19 @@ type RetryPolicy struct {
 	// Greatest wait, up to 14 days and at least `first_delay`. Default: 24 h.
 	MaxDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
 	// Part of the wait by which it is varied at random in both directions, 0 to 0.5. Default: 0.
-	Jitter        float64 `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	Jitter float64 `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`
+	// The preset. With one, only `give_up_age` may be set besides.
+	Preset RetryPolicy_Preset `protobuf:"varint,6,opt,name=preset,proto3,enum=meetwire.subscription.v1.RetryPolicy_Preset" json:"preset,omitempty"`
+	// A delivery whose event is older than this is not tried again, 1 minute to 30 days. Unset: only the number of
+	// retries ends it.
+	GiveUpAge     *durationpb.Duration `protobuf:"bytes,7,opt,name=give_up_age,json=giveUpAge,proto3" json:"give_up_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +654,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[1]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +667,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{1}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RetryPolicy) GetMaxRetries() int32 {
@@ -305,20 +705,105 @@ func (x *RetryPolicy) GetJitter() float64 {
 	return 0
 }
 
+func (x *RetryPolicy) GetPreset() RetryPolicy_Preset {
+	if x != nil {
+		return x.Preset
+	}
+	return RetryPolicy_PRESET_UNSPECIFIED
+}
+
+func (x *RetryPolicy) GetGiveUpAge() *durationpb.Duration {
+	if x != nil {
+		return x.GiveUpAge
+	}
+	return nil
+}
+
+// FailureThreshold says when Meetwire disables a webhook: as soon as one of the conditions that are set holds. With
+// none set and `off` unset, it is the dialect's.
+type FailureThreshold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// This many attempts in a row have failed, 1 to 10,000; 0: no such condition.
+	ConsecutiveFailures int32 `protobuf:"varint,1,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
+	// For this long, 1 minute to 30 days, there was no success since the first failure, with at least three deliveries
+	// failing; unset: no such condition.
+	WithoutSuccess *durationpb.Duration `protobuf:"bytes,2,opt,name=without_success,json=withoutSuccess,proto3" json:"without_success,omitempty"`
+	// Never disable it because of failures, and not after an answer 410 either.
+	Off           bool `protobuf:"varint,3,opt,name=off,proto3" json:"off,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailureThreshold) Reset() {
+	*x = FailureThreshold{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailureThreshold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailureThreshold) ProtoMessage() {}
+
+func (x *FailureThreshold) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailureThreshold.ProtoReflect.Descriptor instead.
+func (*FailureThreshold) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FailureThreshold) GetConsecutiveFailures() int32 {
+	if x != nil {
+		return x.ConsecutiveFailures
+	}
+	return 0
+}
+
+func (x *FailureThreshold) GetWithoutSuccess() *durationpb.Duration {
+	if x != nil {
+		return x.WithoutSuccess
+	}
+	return nil
+}
+
+func (x *FailureThreshold) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
 // Request of CreateWebhook.
 type CreateWebhookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// `organizations/{organization}`.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The webhook to create.
-	Webhook       *Webhook `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	Webhook *Webhook `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// UUID by which a repeated request is recognized for 24 hours: it then changes nothing and returns what the
+	// first one made (aip.dev/155).
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Check the request and return what it would make, without making it.
+	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateWebhookRequest) Reset() {
 	*x = CreateWebhookRequest{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +815,7 @@ func (x *CreateWebhookRequest) String() string {
 func (*CreateWebhookRequest) ProtoMessage() {}
 
 func (x *CreateWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[2]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +828,7 @@ func (x *CreateWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWebhookRequest.ProtoReflect.Descriptor instead.
 func (*CreateWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{2}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateWebhookRequest) GetParent() string {
@@ -360,6 +845,20 @@ func (x *CreateWebhookRequest) GetWebhook() *Webhook {
 	return nil
 }
 
+func (x *CreateWebhookRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateWebhookRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Request of GetWebhook.
 type GetWebhookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -371,7 +870,7 @@ type GetWebhookRequest struct {
 
 func (x *GetWebhookRequest) Reset() {
 	*x = GetWebhookRequest{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +882,7 @@ func (x *GetWebhookRequest) String() string {
 func (*GetWebhookRequest) ProtoMessage() {}
 
 func (x *GetWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[3]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +895,7 @@ func (x *GetWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWebhookRequest.ProtoReflect.Descriptor instead.
 func (*GetWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{3}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetWebhookRequest) GetName() string {
@@ -414,14 +913,20 @@ type ListWebhooksRequest struct {
 	// Greatest number of results, 1 to 1,000; 0 means 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous answer.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which ones (aip.dev/160): comparisons with `=`, joined by `AND`, of `status`, `trigger` (an id: webhooks that ask for
+	// it, also by a group), `dialect`, `target_url`, `team` (resource name) and `metadata.{key}`.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// In which order (aip.dev/132): `create_time` (the default), `update_time` or `display_name`, with ` desc` the other
+	// way round.
+	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListWebhooksRequest) Reset() {
 	*x = ListWebhooksRequest{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +938,7 @@ func (x *ListWebhooksRequest) String() string {
 func (*ListWebhooksRequest) ProtoMessage() {}
 
 func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[4]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -446,7 +951,7 @@ func (x *ListWebhooksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksRequest.ProtoReflect.Descriptor instead.
 func (*ListWebhooksRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{4}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListWebhooksRequest) GetParent() string {
@@ -470,6 +975,20 @@ func (x *ListWebhooksRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListWebhooksRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListWebhooksRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
 // Response of ListWebhooks.
 type ListWebhooksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -483,7 +1002,7 @@ type ListWebhooksResponse struct {
 
 func (x *ListWebhooksResponse) Reset() {
 	*x = ListWebhooksResponse{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[5]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +1014,7 @@ func (x *ListWebhooksResponse) String() string {
 func (*ListWebhooksResponse) ProtoMessage() {}
 
 func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[5]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +1027,7 @@ func (x *ListWebhooksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWebhooksResponse.ProtoReflect.Descriptor instead.
 func (*ListWebhooksResponse) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{5}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListWebhooksResponse) GetWebhooks() []*Webhook {
@@ -530,16 +1049,18 @@ type UpdateWebhookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The webhook, with the fields to change. `name` says which one.
 	Webhook *Webhook `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
-	// The fields to change: `display_name`, `target_url`, `triggers`, `secret`, `status`, `retry_policy`,
-	// `timeout`, or `*` for all of them.
-	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// The fields to change, those of `retry_policy`, `dialect_options`, `failure_threshold` also one by one, or `*` for all
+	// of them.
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// Check the request and return what it would make, without making it.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateWebhookRequest) Reset() {
 	*x = UpdateWebhookRequest{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[6]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +1072,7 @@ func (x *UpdateWebhookRequest) String() string {
 func (*UpdateWebhookRequest) ProtoMessage() {}
 
 func (x *UpdateWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[6]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +1085,7 @@ func (x *UpdateWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateWebhookRequest.ProtoReflect.Descriptor instead.
 func (*UpdateWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{6}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateWebhookRequest) GetWebhook() *Webhook {
@@ -581,6 +1102,13 @@ func (x *UpdateWebhookRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+func (x *UpdateWebhookRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Request of DeleteWebhook.
 type DeleteWebhookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -594,7 +1122,7 @@ type DeleteWebhookRequest struct {
 
 func (x *DeleteWebhookRequest) Reset() {
 	*x = DeleteWebhookRequest{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[7]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +1134,7 @@ func (x *DeleteWebhookRequest) String() string {
 func (*DeleteWebhookRequest) ProtoMessage() {}
 
 func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[7]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +1147,7 @@ func (x *DeleteWebhookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteWebhookRequest.ProtoReflect.Descriptor instead.
 func (*DeleteWebhookRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{7}
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteWebhookRequest) GetName() string {
@@ -636,18 +1164,909 @@ func (x *DeleteWebhookRequest) GetEtag() string {
 	return ""
 }
 
+// Request of BatchGetWebhooks.
+type BatchGetWebhooksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Resource names of the webhooks, 1 to 1,000, all of the same organization.
+	Names         []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetWebhooksRequest) Reset() {
+	*x = BatchGetWebhooksRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetWebhooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetWebhooksRequest) ProtoMessage() {}
+
+func (x *BatchGetWebhooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetWebhooksRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetWebhooksRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BatchGetWebhooksRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *BatchGetWebhooksRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+// Response of BatchGetWebhooks.
+type BatchGetWebhooksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The webhooks, in the order of the names, without their secrets.
+	Webhooks      []*Webhook `protobuf:"bytes,1,rep,name=webhooks,proto3" json:"webhooks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetWebhooksResponse) Reset() {
+	*x = BatchGetWebhooksResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetWebhooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetWebhooksResponse) ProtoMessage() {}
+
+func (x *BatchGetWebhooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetWebhooksResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetWebhooksResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BatchGetWebhooksResponse) GetWebhooks() []*Webhook {
+	if x != nil {
+		return x.Webhooks
+	}
+	return nil
+}
+
+// Request of PauseWebhook.
+type PauseWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseWebhookRequest) Reset() {
+	*x = PauseWebhookRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseWebhookRequest) ProtoMessage() {}
+
+func (x *PauseWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseWebhookRequest.ProtoReflect.Descriptor instead.
+func (*PauseWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PauseWebhookRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Request of ResumeWebhook.
+type ResumeWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also send what happened while it was paused, as far as it is kept: an operation does it.
+	SendMissed    bool `protobuf:"varint,2,opt,name=send_missed,json=sendMissed,proto3" json:"send_missed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeWebhookRequest) Reset() {
+	*x = ResumeWebhookRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeWebhookRequest) ProtoMessage() {}
+
+func (x *ResumeWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeWebhookRequest.ProtoReflect.Descriptor instead.
+func (*ResumeWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ResumeWebhookRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResumeWebhookRequest) GetSendMissed() bool {
+	if x != nil {
+		return x.SendMissed
+	}
+	return false
+}
+
+// Response of ResumeWebhook.
+type ResumeWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The webhook.
+	Webhook *Webhook `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// The operation that sends what was missed; unset when that was not asked for, or the webhook was not paused.
+	Operation     *v1.Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeWebhookResponse) Reset() {
+	*x = ResumeWebhookResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeWebhookResponse) ProtoMessage() {}
+
+func (x *ResumeWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeWebhookResponse.ProtoReflect.Descriptor instead.
+func (*ResumeWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ResumeWebhookResponse) GetWebhook() *Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+func (x *ResumeWebhookResponse) GetOperation() *v1.Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+// Request of EnableWebhook.
+type EnableWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnableWebhookRequest) Reset() {
+	*x = EnableWebhookRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnableWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnableWebhookRequest) ProtoMessage() {}
+
+func (x *EnableWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnableWebhookRequest.ProtoReflect.Descriptor instead.
+func (*EnableWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EnableWebhookRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Request of RotateWebhookSecret.
+type RotateWebhookSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The new secret; made by Meetwire when not given.
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// For how long the secrets before stay valid, 0 to 7 days. Default: 24 hours.
+	GracePeriod   *durationpb.Duration `protobuf:"bytes,3,opt,name=grace_period,json=gracePeriod,proto3" json:"grace_period,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateWebhookSecretRequest) Reset() {
+	*x = RotateWebhookSecretRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateWebhookSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateWebhookSecretRequest) ProtoMessage() {}
+
+func (x *RotateWebhookSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateWebhookSecretRequest.ProtoReflect.Descriptor instead.
+func (*RotateWebhookSecretRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RotateWebhookSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RotateWebhookSecretRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *RotateWebhookSecretRequest) GetGracePeriod() *durationpb.Duration {
+	if x != nil {
+		return x.GracePeriod
+	}
+	return nil
+}
+
+// Request of ActivateWebhookSecret.
+type ActivateWebhookSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ActivateWebhookSecretRequest) Reset() {
+	*x = ActivateWebhookSecretRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ActivateWebhookSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ActivateWebhookSecretRequest) ProtoMessage() {}
+
+func (x *ActivateWebhookSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ActivateWebhookSecretRequest.ProtoReflect.Descriptor instead.
+func (*ActivateWebhookSecretRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ActivateWebhookSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Request of RevealWebhookSecret.
+type RevealWebhookSecretRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealWebhookSecretRequest) Reset() {
+	*x = RevealWebhookSecretRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealWebhookSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealWebhookSecretRequest) ProtoMessage() {}
+
+func (x *RevealWebhookSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealWebhookSecretRequest.ProtoReflect.Descriptor instead.
+func (*RevealWebhookSecretRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RevealWebhookSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of RevealWebhookSecret.
+type RevealWebhookSecretResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The secrets that are valid, the newest first.
+	Secrets       []string `protobuf:"bytes,1,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealWebhookSecretResponse) Reset() {
+	*x = RevealWebhookSecretResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealWebhookSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealWebhookSecretResponse) ProtoMessage() {}
+
+func (x *RevealWebhookSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealWebhookSecretResponse.ProtoReflect.Descriptor instead.
+func (*RevealWebhookSecretResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RevealWebhookSecretResponse) GetSecrets() []string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+// Request of PreviewWebhook.
+type PreviewWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The webhook: a saved one, of which only `name` is given, or an unsaved one. An unsaved one without a secret is
+	// signed with one made for this preview.
+	Webhook *Webhook `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// The trigger whose sample is rendered. Default: the first one that the webhook asks for.
+	Trigger string `protobuf:"bytes,3,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// An event to render instead of a sample, without `trigger`: a CloudEvents document as JSON text of at most 256 KiB.
+	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewWebhookRequest) Reset() {
+	*x = PreviewWebhookRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewWebhookRequest) ProtoMessage() {}
+
+func (x *PreviewWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewWebhookRequest.ProtoReflect.Descriptor instead.
+func (*PreviewWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PreviewWebhookRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *PreviewWebhookRequest) GetWebhook() *Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+func (x *PreviewWebhookRequest) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *PreviewWebhookRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+// Response of PreviewWebhook.
+type PreviewWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The HTTP method, `POST`.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// Where it would be sent.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// The headers, in the order in which they are sent.
+	Headers []*PreviewWebhookResponse_PreviewHeader `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
+	// The body, as text.
+	Body string `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// Whether the webhook, as it is, would be sent this event: its status, triggers, scope, event types and filter.
+	Matches bool `protobuf:"varint,5,opt,name=matches,proto3" json:"matches,omitempty"`
+	// When it does not match: the first rule that says no, `status`, `trigger`, `teams`, `event_types` or `filter`.
+	Mismatch      string `protobuf:"bytes,6,opt,name=mismatch,proto3" json:"mismatch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewWebhookResponse) Reset() {
+	*x = PreviewWebhookResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewWebhookResponse) ProtoMessage() {}
+
+func (x *PreviewWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewWebhookResponse.ProtoReflect.Descriptor instead.
+func (*PreviewWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PreviewWebhookResponse) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *PreviewWebhookResponse) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *PreviewWebhookResponse) GetHeaders() []*PreviewWebhookResponse_PreviewHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *PreviewWebhookResponse) GetBody() string {
+	if x != nil {
+		return x.Body
+	}
+	return ""
+}
+
+func (x *PreviewWebhookResponse) GetMatches() bool {
+	if x != nil {
+		return x.Matches
+	}
+	return false
+}
+
+func (x *PreviewWebhookResponse) GetMismatch() string {
+	if x != nil {
+		return x.Mismatch
+	}
+	return ""
+}
+
+// Request of CheckDuplicateWebhooks.
+type CheckDuplicateWebhooksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The URL, as it would be saved.
+	TargetUrl string `protobuf:"bytes,2,opt,name=target_url,json=targetUrl,proto3" json:"target_url,omitempty"`
+	// Triggers and groups of them, 1 to 100.
+	Triggers      []string `protobuf:"bytes,3,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckDuplicateWebhooksRequest) Reset() {
+	*x = CheckDuplicateWebhooksRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckDuplicateWebhooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckDuplicateWebhooksRequest) ProtoMessage() {}
+
+func (x *CheckDuplicateWebhooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckDuplicateWebhooksRequest.ProtoReflect.Descriptor instead.
+func (*CheckDuplicateWebhooksRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CheckDuplicateWebhooksRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CheckDuplicateWebhooksRequest) GetTargetUrl() string {
+	if x != nil {
+		return x.TargetUrl
+	}
+	return ""
+}
+
+func (x *CheckDuplicateWebhooksRequest) GetTriggers() []string {
+	if x != nil {
+		return x.Triggers
+	}
+	return nil
+}
+
+// Response of CheckDuplicateWebhooks.
+type CheckDuplicateWebhooksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The duplicates, oldest first, at most 100.
+	Duplicates    []*CheckDuplicateWebhooksResponse_Duplicate `protobuf:"bytes,1,rep,name=duplicates,proto3" json:"duplicates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckDuplicateWebhooksResponse) Reset() {
+	*x = CheckDuplicateWebhooksResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckDuplicateWebhooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckDuplicateWebhooksResponse) ProtoMessage() {}
+
+func (x *CheckDuplicateWebhooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckDuplicateWebhooksResponse.ProtoReflect.Descriptor instead.
+func (*CheckDuplicateWebhooksResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CheckDuplicateWebhooksResponse) GetDuplicates() []*CheckDuplicateWebhooksResponse_Duplicate {
+	if x != nil {
+		return x.Duplicates
+	}
+	return nil
+}
+
+// PreviewHeader is a header of the request. Values of the webhook's own headers are masked.
+type PreviewWebhookResponse_PreviewHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its value.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreviewWebhookResponse_PreviewHeader) Reset() {
+	*x = PreviewWebhookResponse_PreviewHeader{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreviewWebhookResponse_PreviewHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreviewWebhookResponse_PreviewHeader) ProtoMessage() {}
+
+func (x *PreviewWebhookResponse_PreviewHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreviewWebhookResponse_PreviewHeader.ProtoReflect.Descriptor instead.
+func (*PreviewWebhookResponse_PreviewHeader) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{22, 0}
+}
+
+func (x *PreviewWebhookResponse_PreviewHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PreviewWebhookResponse_PreviewHeader) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// Duplicate is a webhook that sends some of the triggers to the URL already.
+type CheckDuplicateWebhooksResponse_Duplicate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the webhook.
+	Webhook string `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Which of the triggers, as the request has them, overlap with what it asks for.
+	Triggers      []string `protobuf:"bytes,2,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckDuplicateWebhooksResponse_Duplicate) Reset() {
+	*x = CheckDuplicateWebhooksResponse_Duplicate{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckDuplicateWebhooksResponse_Duplicate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckDuplicateWebhooksResponse_Duplicate) ProtoMessage() {}
+
+func (x *CheckDuplicateWebhooksResponse_Duplicate) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckDuplicateWebhooksResponse_Duplicate.ProtoReflect.Descriptor instead.
+func (*CheckDuplicateWebhooksResponse_Duplicate) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{24, 0}
+}
+
+func (x *CheckDuplicateWebhooksResponse_Duplicate) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *CheckDuplicateWebhooksResponse_Duplicate) GetTriggers() []string {
+	if x != nil {
+		return x.Triggers
+	}
+	return nil
+}
+
 var File_meetwire_subscription_v1_webhook_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xcc\x05\n" +
+	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a%meetwire/operation/v1/operation.proto\x1a-meetwire/subscription/v1/signing_secret.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xfb\x10\n" +
 	"\aWebhook\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12*\n" +
 	"\n" +
-	"target_url\x18\x03 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\x80\x10R\ttargetUrl\x12\\\n" +
-	"\btriggers\x18\x04 \x03(\tB@\xe0A\x02\xbaH:\x92\x017\x10d\x18\x01\"1r/\x18\x80\x012*^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){1,3}$R\btriggers\x12#\n" +
-	"\x06secret\x18\x05 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\x06secret\x12M\n" +
+	"target_url\x18\x03 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\x80\x10R\ttargetUrl\x12\xa9\x02\n" +
+	"\btriggers\x18\x04 \x03(\tB\x8c\x02\xe0A\x02\xbaH\x85\x02\x92\x01\x81\x02\x10d\x18\x01\"\xfa\x01\xba\x01\xf1\x01\n" +
+	"\x10webhook.triggers\x12\x88\x01must be a trigger such as meeting.booked, or a group of them such as meeting.*: two to four tokens of [a-z][a-z0-9_]*, separated by dots\x1aRthis.matches('^[a-z][a-z0-9_]*([.][a-z][a-z0-9_]*){0,2}[.]([a-z][a-z0-9_]*|[*])$')r\x03\x18\x80\x01R\btriggers\x12#\n" +
+	"\x06secret\x18\x05 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\x06secret\x12M\n" +
 	"\x06status\x18\x06 \x01(\x0e2(.meetwire.subscription.v1.Webhook.StatusB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12M\n" +
 	"\fretry_policy\x18\a \x01(\v2%.meetwire.subscription.v1.RetryPolicyB\x03\xe0A\x01R\vretryPolicy\x12F\n" +
 	"\atimeout\x18\b \x01(\v2\x19.google.protobuf.DurationB\x11\xe0A\x01\xbaH\v\xaa\x01\b\"\x02\b\x1e2\x02\b\x01R\atimeout\x12\x17\n" +
@@ -656,11 +2075,51 @@ const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"createTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"updateTime\"F\n" +
+	"updateTime\x12-\n" +
+	"\vdescription\x18\f \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\xd0\x0fR\vdescription\x12,\n" +
+	"\vevent_types\x18\r \x03(\tB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"eventTypes\x12!\n" +
+	"\x05teams\x18\x0e \x03(\tB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10dR\x05teams\x12#\n" +
+	"\x06filter\x18\x0f \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\bR\x06filter\x12$\n" +
+	"\adialect\x18\x10 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18 R\adialect\x12V\n" +
+	"\x0fdialect_options\x18\x11 \x01(\v2(.meetwire.subscription.v1.DialectOptionsB\x03\xe0A\x01R\x0edialectOptions\x12`\n" +
+	"\rsecret_source\x18\x12 \x01(\x0e2..meetwire.subscription.v1.Webhook.SecretSourceB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\fsecretSource\x12G\n" +
+	"\aheaders\x18\x13 \x03(\v2 .meetwire.subscription.v1.HeaderB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\x14R\aheaders\x12\\\n" +
+	"\x11failure_threshold\x18\x14 \x01(\v2*.meetwire.subscription.v1.FailureThresholdB\x03\xe0A\x01R\x10failureThreshold\x126\n" +
+	"\x0fmax_concurrency\x18\x15 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\x0emaxConcurrency\x129\n" +
+	"\n" +
+	"rate_limit\x18\x16 \x01(\x01B\x1a\xe0A\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x88\xc3@)\x00\x00\x00\x00\x00\x00\x00\x00R\trateLimit\x12.\n" +
+	"\falert_emails\x18\x17 \x03(\tB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\n" +
+	"R\valertEmails\x12X\n" +
+	"\bmetadata\x18\x18 \x03(\v2/.meetwire.subscription.v1.Webhook.MetadataEntryB\v\xe0A\x01\xbaH\x05\x9a\x01\x02\x102R\bmetadata\x12(\n" +
+	"\rstatus_reason\x18\x19 \x01(\tB\x03\xe0A\x03R\fstatusReason\x12@\n" +
+	"\vstatus_time\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"statusTime\x12#\n" +
+	"\n" +
+	"generation\x18\x1b \x01(\x03B\x03\xe0A\x03R\n" +
+	"generation\x12U\n" +
+	"\x0fsecret_versions\x18\x1c \x03(\v2'.meetwire.subscription.v1.SecretVersionB\x03\xe0A\x03R\x0esecretVersions\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"[\n" +
 	"\x06Status\x12\x16\n" +
 	"\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATUS_ACTIVE\x10\x01\x12\x11\n" +
-	"\rSTATUS_PAUSED\x10\x02\"\xa1\x03\n" +
+	"\rSTATUS_PAUSED\x10\x02\x12\x13\n" +
+	"\x0fSTATUS_DISABLED\x10\x03\"|\n" +
+	"\fSecretSource\x12\x1d\n" +
+	"\x19SECRET_SOURCE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SECRET_SOURCE_OWN\x10\x01\x12\x1e\n" +
+	"\x1aSECRET_SOURCE_ORGANIZATION\x10\x02\x12\x16\n" +
+	"\x12SECRET_SOURCE_NONE\x10\x03\"}\n" +
+	"\x0eDialectOptions\x129\n" +
+	"\x12signature_encoding\x18\x01 \x01(\tB\n" +
+	"\xe0A\x01\xbaH\x04r\x02\x18\x10R\x11signatureEncoding\x120\n" +
+	"\tclient_id\x18\x02 \x01(\x03B\x13\xe0A\x01\xbaH\r\"\v\x18\xff\xff\xff\xff\xff\xff\xff\x0f(\x00R\bclientId\"L\n" +
+	"\x06Header\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\x80\x02R\x04name\x12!\n" +
+	"\x05value\x18\x02 \x01(\tB\v\xe0A\x04\xbaH\x05r\x03\x18\x80 R\x05value\"\xa5\x05\n" +
 	"\vRetryPolicy\x12*\n" +
 	"\vmax_retries\x18\x01 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\x1e(\x00R\n" +
 	"maxRetries\x12R\n" +
@@ -669,41 +2128,135 @@ const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\x06factor\x18\x03 \x01(\x01Bu\xe0A\x01\xbaHo\xba\x01l\n" +
 	"\x13retry_policy.factor\x12'must be 0 (the default) or from 1 to 10\x1a,this == 0.0 || (this >= 1.0 && this <= 10.0)R\x06factor\x12N\n" +
 	"\tmax_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x16\xe0A\x01\xbaH\x10\xaa\x01\r\"\x04\b\x80\xeaI2\x05\x10\x80\xc2\xd7/R\bmaxDelay\x122\n" +
-	"\x06jitter\x18\x05 \x01(\x01B\x1a\xe0A\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xe0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x06jitter\"\xa1\x01\n" +
+	"\x06jitter\x18\x05 \x01(\x01B\x1a\xe0A\x01\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xe0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x06jitter\x12Q\n" +
+	"\x06preset\x18\x06 \x01(\x0e2,.meetwire.subscription.v1.RetryPolicy.PresetB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x06preset\x12O\n" +
+	"\vgive_up_age\x18\a \x01(\v2\x19.google.protobuf.DurationB\x14\xe0A\x01\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<R\tgiveUpAge\"^\n" +
+	"\x06Preset\x12\x16\n" +
+	"\x12PRESET_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fPRESET_STANDARD\x10\x01\x12\x16\n" +
+	"\x12PRESET_EXPONENTIAL\x10\x02\x12\x0f\n" +
+	"\vPRESET_NONE\x10\x03\"\xc5\x01\n" +
+	"\x10FailureThreshold\x12@\n" +
+	"\x14consecutive_failures\x18\x01 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\x90N(\x00R\x13consecutiveFailures\x12X\n" +
+	"\x0fwithout_success\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x14\xe0A\x01\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<R\x0ewithoutSuccess\x12\x15\n" +
+	"\x03off\x18\x03 \x01(\bB\x03\xe0A\x01R\x03off\"\xfa\x01\n" +
 	"\x14CreateWebhookRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12F\n" +
-	"\awebhook\x18\x02 \x01(\v2!.meetwire.subscription.v1.WebhookB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\awebhook\"i\n" +
+	"\awebhook\x18\x02 \x01(\v2!.meetwire.subscription.v1.WebhookB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\awebhook\x12-\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
+	"\rvalidate_only\x18\x04 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"i\n" +
 	"\x11GetWebhookRequest\x12T\n" +
-	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"\xa8\x01\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"\xf5\x01\n" +
 	"\x13ListWebhooksRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\"}\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\x12&\n" +
+	"\border_by\x18\x05 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\aorderBy\"}\n" +
 	"\x14ListWebhooksResponse\x12=\n" +
 	"\bwebhooks\x18\x01 \x03(\v2!.meetwire.subscription.v1.WebhookR\bwebhooks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc7\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf1\x02\n" +
 	"\x14UpdateWebhookRequest\x12\xec\x01\n" +
 	"\awebhook\x18\x01 \x01(\v2!.meetwire.subscription.v1.WebhookB\xae\x01\xe0A\x02\xbaH\xa7\x01\xba\x01\xa0\x01\n" +
 	"\x13update_webhook.name\x12<name must be organizations/{organization}/webhooks/{webhook}\x1aKthis.name.matches('^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$')\xc8\x01\x01R\awebhook\x12@\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x03\xe0A\x01R\n" +
-	"updateMask\"\x85\x01\n" +
+	"updateMask\x12(\n" +
+	"\rvalidate_only\x18\x03 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"\x85\x01\n" +
 	"\x14DeleteWebhookRequest\x12T\n" +
 	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\x12\x17\n" +
-	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag2\xdc\x06\n" +
+	"\x04etag\x18\x02 \x01(\tB\x03\xe0A\x01R\x04etag\"\xbe\x01\n" +
+	"\x17BatchGetWebhooksRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12`\n" +
+	"\x05names\x18\x02 \x03(\tBJ\xe0A\x02\xbaHD\x92\x01A\b\x01\x10\xe8\a\":r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x05names\"Y\n" +
+	"\x18BatchGetWebhooksResponse\x12=\n" +
+	"\bwebhooks\x18\x01 \x03(\v2!.meetwire.subscription.v1.WebhookR\bwebhooks\"k\n" +
+	"\x13PauseWebhookRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"\x92\x01\n" +
+	"\x14ResumeWebhookRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\x12$\n" +
+	"\vsend_missed\x18\x02 \x01(\bB\x03\xe0A\x01R\n" +
+	"sendMissed\"\x94\x01\n" +
+	"\x15ResumeWebhookResponse\x12;\n" +
+	"\awebhook\x18\x01 \x01(\v2!.meetwire.subscription.v1.WebhookR\awebhook\x12>\n" +
+	"\toperation\x18\x02 \x01(\v2 .meetwire.operation.v1.OperationR\toperation\"l\n" +
+	"\x14EnableWebhookRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"\xe8\x01\n" +
+	"\x1aRotateWebhookSecretRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\x12#\n" +
+	"\x06secret\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\x06secret\x12O\n" +
+	"\fgrace_period\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x11\xe0A\x01\xbaH\v\xaa\x01\b\"\x04\b\x80\xf5$2\x00R\vgracePeriod\"t\n" +
+	"\x1cActivateWebhookSecretRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"r\n" +
+	"\x1aRevealWebhookSecretRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\"7\n" +
+	"\x1bRevealWebhookSecretResponse\x12\x18\n" +
+	"\asecrets\x18\x01 \x03(\tR\asecrets\"\xed\x01\n" +
+	"\x15PreviewWebhookRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12F\n" +
+	"\awebhook\x18\x02 \x01(\v2!.meetwire.subscription.v1.WebhookB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\awebhook\x12%\n" +
+	"\atrigger\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\atrigger\x12\"\n" +
+	"\x05event\x18\x04 \x01(\tB\f\xe0A\x01\xbaH\x06r\x04(\x80\x80\x10R\x05event\"\xa1\x02\n" +
+	"\x16PreviewWebhookResponse\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12X\n" +
+	"\aheaders\x18\x03 \x03(\v2>.meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeaderR\aheaders\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\tR\x04body\x12\x18\n" +
+	"\amatches\x18\x05 \x01(\bR\amatches\x12\x1a\n" +
+	"\bmismatch\x18\x06 \x01(\tR\bmismatch\x1a9\n" +
+	"\rPreviewHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xb9\x01\n" +
+	"\x1dCheckDuplicateWebhooksRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12*\n" +
+	"\n" +
+	"target_url\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\x80\x10R\ttargetUrl\x12)\n" +
+	"\btriggers\x18\x03 \x03(\tB\r\xe0A\x02\xbaH\a\x92\x01\x04\b\x01\x10dR\btriggers\"\xc7\x01\n" +
+	"\x1eCheckDuplicateWebhooksResponse\x12b\n" +
+	"\n" +
+	"duplicates\x18\x01 \x03(\v2B.meetwire.subscription.v1.CheckDuplicateWebhooksResponse.DuplicateR\n" +
+	"duplicates\x1aA\n" +
+	"\tDuplicate\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x1a\n" +
+	"\btriggers\x18\x02 \x03(\tR\btriggers2\xa5\x14\n" +
 	"\x0eWebhookService\x12\xaa\x01\n" +
 	"\rCreateWebhook\x12..meetwire.subscription.v1.CreateWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"F\xa2\xbb\x18\f\n" +
 	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x020:\awebhook\"%/v1/{parent=organizations/*}/webhooks\x12\x9a\x01\n" +
 	"\n" +
 	"GetWebhook\x12+.meetwire.subscription.v1.GetWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"<\xa2\xbb\x18\v\n" +
-	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02'\x12%/v1/{name=organizations/*/webhooks/*}\x12\xad\x01\n" +
+	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02'\x12%/v1/{name=organizations/*/webhooks/*}\x12\xc2\x01\n" +
+	"\x10BatchGetWebhooks\x121.meetwire.subscription.v1.BatchGetWebhooksRequest\x1a2.meetwire.subscription.v1.BatchGetWebhooksResponse\"G\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x020\x12./v1/{parent=organizations/*}/webhooks:batchGet\x12\xad\x01\n" +
 	"\fListWebhooks\x12-.meetwire.subscription.v1.ListWebhooksRequest\x1a..meetwire.subscription.v1.ListWebhooksResponse\">\xa2\xbb\x18\r\n" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02'\x12%/v1/{parent=organizations/*}/webhooks\x12\xb8\x01\n" +
 	"\rUpdateWebhook\x12..meetwire.subscription.v1.UpdateWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"T\xa2\xbb\x18\x12\n" +
 	"\x02\x01\x02\x12\fwebhook.name\x82\xd3\xe4\x93\x028:\awebhook2-/v1/{webhook.name=organizations/*/webhooks/*}\x12\x94\x01\n" +
 	"\rDeleteWebhook\x12..meetwire.subscription.v1.DeleteWebhookRequest\x1a\x16.google.protobuf.Empty\";\xa2\xbb\x18\n" +
 	"\n" +
-	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02'*%/v1/{name=organizations/*/webhooks/*}B\xfe\x03\x92A\xfc\x01\x12\xb0\x01\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02'*%/v1/{name=organizations/*/webhooks/*}\x12\xa6\x01\n" +
+	"\fPauseWebhook\x12-.meetwire.subscription.v1.PauseWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"D\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x020:\x01*\"+/v1/{name=organizations/*/webhooks/*}:pause\x12\xb7\x01\n" +
+	"\rResumeWebhook\x12..meetwire.subscription.v1.ResumeWebhookRequest\x1a/.meetwire.subscription.v1.ResumeWebhookResponse\"E\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x021:\x01*\",/v1/{name=organizations/*/webhooks/*}:resume\x12\xa9\x01\n" +
+	"\rEnableWebhook\x12..meetwire.subscription.v1.EnableWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"E\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x021:\x01*\",/v1/{name=organizations/*/webhooks/*}:enable\x12\xbb\x01\n" +
+	"\x13RotateWebhookSecret\x124.meetwire.subscription.v1.RotateWebhookSecretRequest\x1a!.meetwire.subscription.v1.Webhook\"K\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x027:\x01*\"2/v1/{name=organizations/*/webhooks/*}:rotateSecret\x12\xc1\x01\n" +
+	"\x15ActivateWebhookSecret\x126.meetwire.subscription.v1.ActivateWebhookSecretRequest\x1a!.meetwire.subscription.v1.Webhook\"M\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x029:\x01*\"4/v1/{name=organizations/*/webhooks/*}:activateSecret\x12\xcf\x01\n" +
+	"\x13RevealWebhookSecret\x124.meetwire.subscription.v1.RevealWebhookSecretRequest\x1a5.meetwire.subscription.v1.RevealWebhookSecretResponse\"K\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x027:\x01*\"2/v1/{name=organizations/*/webhooks/*}:revealSecret\x12\xbd\x01\n" +
+	"\x0ePreviewWebhook\x12/.meetwire.subscription.v1.PreviewWebhookRequest\x1a0.meetwire.subscription.v1.PreviewWebhookResponse\"H\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{parent=organizations/*}/webhooks:preview\x12\xde\x01\n" +
+	"\x16CheckDuplicateWebhooks\x127.meetwire.subscription.v1.CheckDuplicateWebhooksRequest\x1a8.meetwire.subscription.v1.CheckDuplicateWebhooksResponse\"Q\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02::\x01*\"5/v1/{parent=organizations/*}/webhooks:checkDuplicatesB\xfe\x03\x92A\xfc\x01\x12\xb0\x01\n" +
 	"\bMeetwire\x12\x91\x01Webhooks for platforms where people meet. Errors are google.rpc.Status with a google.rpc.ErrorInfo and, for wrong input, a google.rpc.BadRequest.*\f\n" +
 	"\n" +
 	"Apache-2.02\x02v1Z9\n" +
@@ -726,50 +2279,109 @@ func file_meetwire_subscription_v1_webhook_proto_rawDescGZIP() []byte {
 	return file_meetwire_subscription_v1_webhook_proto_rawDescData
 }
 
-var file_meetwire_subscription_v1_webhook_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meetwire_subscription_v1_webhook_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_meetwire_subscription_v1_webhook_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_meetwire_subscription_v1_webhook_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_meetwire_subscription_v1_webhook_proto_goTypes = []any{
-	(Webhook_Status)(0),           // 0: meetwire.subscription.v1.Webhook.Status
-	(*Webhook)(nil),               // 1: meetwire.subscription.v1.Webhook
-	(*RetryPolicy)(nil),           // 2: meetwire.subscription.v1.RetryPolicy
-	(*CreateWebhookRequest)(nil),  // 3: meetwire.subscription.v1.CreateWebhookRequest
-	(*GetWebhookRequest)(nil),     // 4: meetwire.subscription.v1.GetWebhookRequest
-	(*ListWebhooksRequest)(nil),   // 5: meetwire.subscription.v1.ListWebhooksRequest
-	(*ListWebhooksResponse)(nil),  // 6: meetwire.subscription.v1.ListWebhooksResponse
-	(*UpdateWebhookRequest)(nil),  // 7: meetwire.subscription.v1.UpdateWebhookRequest
-	(*DeleteWebhookRequest)(nil),  // 8: meetwire.subscription.v1.DeleteWebhookRequest
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 11: google.protobuf.FieldMask
-	(*emptypb.Empty)(nil),         // 12: google.protobuf.Empty
+	(Webhook_Status)(0),                              // 0: meetwire.subscription.v1.Webhook.Status
+	(Webhook_SecretSource)(0),                        // 1: meetwire.subscription.v1.Webhook.SecretSource
+	(RetryPolicy_Preset)(0),                          // 2: meetwire.subscription.v1.RetryPolicy.Preset
+	(*Webhook)(nil),                                  // 3: meetwire.subscription.v1.Webhook
+	(*DialectOptions)(nil),                           // 4: meetwire.subscription.v1.DialectOptions
+	(*Header)(nil),                                   // 5: meetwire.subscription.v1.Header
+	(*RetryPolicy)(nil),                              // 6: meetwire.subscription.v1.RetryPolicy
+	(*FailureThreshold)(nil),                         // 7: meetwire.subscription.v1.FailureThreshold
+	(*CreateWebhookRequest)(nil),                     // 8: meetwire.subscription.v1.CreateWebhookRequest
+	(*GetWebhookRequest)(nil),                        // 9: meetwire.subscription.v1.GetWebhookRequest
+	(*ListWebhooksRequest)(nil),                      // 10: meetwire.subscription.v1.ListWebhooksRequest
+	(*ListWebhooksResponse)(nil),                     // 11: meetwire.subscription.v1.ListWebhooksResponse
+	(*UpdateWebhookRequest)(nil),                     // 12: meetwire.subscription.v1.UpdateWebhookRequest
+	(*DeleteWebhookRequest)(nil),                     // 13: meetwire.subscription.v1.DeleteWebhookRequest
+	(*BatchGetWebhooksRequest)(nil),                  // 14: meetwire.subscription.v1.BatchGetWebhooksRequest
+	(*BatchGetWebhooksResponse)(nil),                 // 15: meetwire.subscription.v1.BatchGetWebhooksResponse
+	(*PauseWebhookRequest)(nil),                      // 16: meetwire.subscription.v1.PauseWebhookRequest
+	(*ResumeWebhookRequest)(nil),                     // 17: meetwire.subscription.v1.ResumeWebhookRequest
+	(*ResumeWebhookResponse)(nil),                    // 18: meetwire.subscription.v1.ResumeWebhookResponse
+	(*EnableWebhookRequest)(nil),                     // 19: meetwire.subscription.v1.EnableWebhookRequest
+	(*RotateWebhookSecretRequest)(nil),               // 20: meetwire.subscription.v1.RotateWebhookSecretRequest
+	(*ActivateWebhookSecretRequest)(nil),             // 21: meetwire.subscription.v1.ActivateWebhookSecretRequest
+	(*RevealWebhookSecretRequest)(nil),               // 22: meetwire.subscription.v1.RevealWebhookSecretRequest
+	(*RevealWebhookSecretResponse)(nil),              // 23: meetwire.subscription.v1.RevealWebhookSecretResponse
+	(*PreviewWebhookRequest)(nil),                    // 24: meetwire.subscription.v1.PreviewWebhookRequest
+	(*PreviewWebhookResponse)(nil),                   // 25: meetwire.subscription.v1.PreviewWebhookResponse
+	(*CheckDuplicateWebhooksRequest)(nil),            // 26: meetwire.subscription.v1.CheckDuplicateWebhooksRequest
+	(*CheckDuplicateWebhooksResponse)(nil),           // 27: meetwire.subscription.v1.CheckDuplicateWebhooksResponse
+	nil,                                              // 28: meetwire.subscription.v1.Webhook.MetadataEntry
+	(*PreviewWebhookResponse_PreviewHeader)(nil),     // 29: meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
+	(*CheckDuplicateWebhooksResponse_Duplicate)(nil), // 30: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
+	(*durationpb.Duration)(nil),                      // 31: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),                    // 32: google.protobuf.Timestamp
+	(*SecretVersion)(nil),                            // 33: meetwire.subscription.v1.SecretVersion
+	(*fieldmaskpb.FieldMask)(nil),                    // 34: google.protobuf.FieldMask
+	(*v1.Operation)(nil),                             // 35: meetwire.operation.v1.Operation
+	(*emptypb.Empty)(nil),                            // 36: google.protobuf.Empty
 }
 var file_meetwire_subscription_v1_webhook_proto_depIdxs = []int32{
 	0,  // 0: meetwire.subscription.v1.Webhook.status:type_name -> meetwire.subscription.v1.Webhook.Status
-	2,  // 1: meetwire.subscription.v1.Webhook.retry_policy:type_name -> meetwire.subscription.v1.RetryPolicy
-	9,  // 2: meetwire.subscription.v1.Webhook.timeout:type_name -> google.protobuf.Duration
-	10, // 3: meetwire.subscription.v1.Webhook.create_time:type_name -> google.protobuf.Timestamp
-	10, // 4: meetwire.subscription.v1.Webhook.update_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: meetwire.subscription.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
-	9,  // 6: meetwire.subscription.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	1,  // 7: meetwire.subscription.v1.CreateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
-	1,  // 8: meetwire.subscription.v1.ListWebhooksResponse.webhooks:type_name -> meetwire.subscription.v1.Webhook
-	1,  // 9: meetwire.subscription.v1.UpdateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
-	11, // 10: meetwire.subscription.v1.UpdateWebhookRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 11: meetwire.subscription.v1.WebhookService.CreateWebhook:input_type -> meetwire.subscription.v1.CreateWebhookRequest
-	4,  // 12: meetwire.subscription.v1.WebhookService.GetWebhook:input_type -> meetwire.subscription.v1.GetWebhookRequest
-	5,  // 13: meetwire.subscription.v1.WebhookService.ListWebhooks:input_type -> meetwire.subscription.v1.ListWebhooksRequest
-	7,  // 14: meetwire.subscription.v1.WebhookService.UpdateWebhook:input_type -> meetwire.subscription.v1.UpdateWebhookRequest
-	8,  // 15: meetwire.subscription.v1.WebhookService.DeleteWebhook:input_type -> meetwire.subscription.v1.DeleteWebhookRequest
-	1,  // 16: meetwire.subscription.v1.WebhookService.CreateWebhook:output_type -> meetwire.subscription.v1.Webhook
-	1,  // 17: meetwire.subscription.v1.WebhookService.GetWebhook:output_type -> meetwire.subscription.v1.Webhook
-	6,  // 18: meetwire.subscription.v1.WebhookService.ListWebhooks:output_type -> meetwire.subscription.v1.ListWebhooksResponse
-	1,  // 19: meetwire.subscription.v1.WebhookService.UpdateWebhook:output_type -> meetwire.subscription.v1.Webhook
-	12, // 20: meetwire.subscription.v1.WebhookService.DeleteWebhook:output_type -> google.protobuf.Empty
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	6,  // 1: meetwire.subscription.v1.Webhook.retry_policy:type_name -> meetwire.subscription.v1.RetryPolicy
+	31, // 2: meetwire.subscription.v1.Webhook.timeout:type_name -> google.protobuf.Duration
+	32, // 3: meetwire.subscription.v1.Webhook.create_time:type_name -> google.protobuf.Timestamp
+	32, // 4: meetwire.subscription.v1.Webhook.update_time:type_name -> google.protobuf.Timestamp
+	4,  // 5: meetwire.subscription.v1.Webhook.dialect_options:type_name -> meetwire.subscription.v1.DialectOptions
+	1,  // 6: meetwire.subscription.v1.Webhook.secret_source:type_name -> meetwire.subscription.v1.Webhook.SecretSource
+	5,  // 7: meetwire.subscription.v1.Webhook.headers:type_name -> meetwire.subscription.v1.Header
+	7,  // 8: meetwire.subscription.v1.Webhook.failure_threshold:type_name -> meetwire.subscription.v1.FailureThreshold
+	28, // 9: meetwire.subscription.v1.Webhook.metadata:type_name -> meetwire.subscription.v1.Webhook.MetadataEntry
+	32, // 10: meetwire.subscription.v1.Webhook.status_time:type_name -> google.protobuf.Timestamp
+	33, // 11: meetwire.subscription.v1.Webhook.secret_versions:type_name -> meetwire.subscription.v1.SecretVersion
+	31, // 12: meetwire.subscription.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
+	31, // 13: meetwire.subscription.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	2,  // 14: meetwire.subscription.v1.RetryPolicy.preset:type_name -> meetwire.subscription.v1.RetryPolicy.Preset
+	31, // 15: meetwire.subscription.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
+	31, // 16: meetwire.subscription.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
+	3,  // 17: meetwire.subscription.v1.CreateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
+	3,  // 18: meetwire.subscription.v1.ListWebhooksResponse.webhooks:type_name -> meetwire.subscription.v1.Webhook
+	3,  // 19: meetwire.subscription.v1.UpdateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
+	34, // 20: meetwire.subscription.v1.UpdateWebhookRequest.update_mask:type_name -> google.protobuf.FieldMask
+	3,  // 21: meetwire.subscription.v1.BatchGetWebhooksResponse.webhooks:type_name -> meetwire.subscription.v1.Webhook
+	3,  // 22: meetwire.subscription.v1.ResumeWebhookResponse.webhook:type_name -> meetwire.subscription.v1.Webhook
+	35, // 23: meetwire.subscription.v1.ResumeWebhookResponse.operation:type_name -> meetwire.operation.v1.Operation
+	31, // 24: meetwire.subscription.v1.RotateWebhookSecretRequest.grace_period:type_name -> google.protobuf.Duration
+	3,  // 25: meetwire.subscription.v1.PreviewWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
+	29, // 26: meetwire.subscription.v1.PreviewWebhookResponse.headers:type_name -> meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
+	30, // 27: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.duplicates:type_name -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
+	8,  // 28: meetwire.subscription.v1.WebhookService.CreateWebhook:input_type -> meetwire.subscription.v1.CreateWebhookRequest
+	9,  // 29: meetwire.subscription.v1.WebhookService.GetWebhook:input_type -> meetwire.subscription.v1.GetWebhookRequest
+	14, // 30: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:input_type -> meetwire.subscription.v1.BatchGetWebhooksRequest
+	10, // 31: meetwire.subscription.v1.WebhookService.ListWebhooks:input_type -> meetwire.subscription.v1.ListWebhooksRequest
+	12, // 32: meetwire.subscription.v1.WebhookService.UpdateWebhook:input_type -> meetwire.subscription.v1.UpdateWebhookRequest
+	13, // 33: meetwire.subscription.v1.WebhookService.DeleteWebhook:input_type -> meetwire.subscription.v1.DeleteWebhookRequest
+	16, // 34: meetwire.subscription.v1.WebhookService.PauseWebhook:input_type -> meetwire.subscription.v1.PauseWebhookRequest
+	17, // 35: meetwire.subscription.v1.WebhookService.ResumeWebhook:input_type -> meetwire.subscription.v1.ResumeWebhookRequest
+	19, // 36: meetwire.subscription.v1.WebhookService.EnableWebhook:input_type -> meetwire.subscription.v1.EnableWebhookRequest
+	20, // 37: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:input_type -> meetwire.subscription.v1.RotateWebhookSecretRequest
+	21, // 38: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:input_type -> meetwire.subscription.v1.ActivateWebhookSecretRequest
+	22, // 39: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:input_type -> meetwire.subscription.v1.RevealWebhookSecretRequest
+	24, // 40: meetwire.subscription.v1.WebhookService.PreviewWebhook:input_type -> meetwire.subscription.v1.PreviewWebhookRequest
+	26, // 41: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:input_type -> meetwire.subscription.v1.CheckDuplicateWebhooksRequest
+	3,  // 42: meetwire.subscription.v1.WebhookService.CreateWebhook:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 43: meetwire.subscription.v1.WebhookService.GetWebhook:output_type -> meetwire.subscription.v1.Webhook
+	15, // 44: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:output_type -> meetwire.subscription.v1.BatchGetWebhooksResponse
+	11, // 45: meetwire.subscription.v1.WebhookService.ListWebhooks:output_type -> meetwire.subscription.v1.ListWebhooksResponse
+	3,  // 46: meetwire.subscription.v1.WebhookService.UpdateWebhook:output_type -> meetwire.subscription.v1.Webhook
+	36, // 47: meetwire.subscription.v1.WebhookService.DeleteWebhook:output_type -> google.protobuf.Empty
+	3,  // 48: meetwire.subscription.v1.WebhookService.PauseWebhook:output_type -> meetwire.subscription.v1.Webhook
+	18, // 49: meetwire.subscription.v1.WebhookService.ResumeWebhook:output_type -> meetwire.subscription.v1.ResumeWebhookResponse
+	3,  // 50: meetwire.subscription.v1.WebhookService.EnableWebhook:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 51: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 52: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
+	23, // 53: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:output_type -> meetwire.subscription.v1.RevealWebhookSecretResponse
+	25, // 54: meetwire.subscription.v1.WebhookService.PreviewWebhook:output_type -> meetwire.subscription.v1.PreviewWebhookResponse
+	27, // 55: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:output_type -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse
+	42, // [42:56] is the sub-list for method output_type
+	28, // [28:42] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_subscription_v1_webhook_proto_init() }
@@ -777,13 +2389,14 @@ func file_meetwire_subscription_v1_webhook_proto_init() {
 	if File_meetwire_subscription_v1_webhook_proto != nil {
 		return
 	}
+	file_meetwire_subscription_v1_signing_secret_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_subscription_v1_webhook_proto_rawDesc), len(file_meetwire_subscription_v1_webhook_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      3,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,11 +20,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	WebhookService_CreateWebhook_FullMethodName = "/meetwire.subscription.v1.WebhookService/CreateWebhook"
-	WebhookService_GetWebhook_FullMethodName    = "/meetwire.subscription.v1.WebhookService/GetWebhook"
-	WebhookService_ListWebhooks_FullMethodName  = "/meetwire.subscription.v1.WebhookService/ListWebhooks"
-	WebhookService_UpdateWebhook_FullMethodName = "/meetwire.subscription.v1.WebhookService/UpdateWebhook"
-	WebhookService_DeleteWebhook_FullMethodName = "/meetwire.subscription.v1.WebhookService/DeleteWebhook"
+	WebhookService_CreateWebhook_FullMethodName          = "/meetwire.subscription.v1.WebhookService/CreateWebhook"
+	WebhookService_GetWebhook_FullMethodName             = "/meetwire.subscription.v1.WebhookService/GetWebhook"
+	WebhookService_BatchGetWebhooks_FullMethodName       = "/meetwire.subscription.v1.WebhookService/BatchGetWebhooks"
+	WebhookService_ListWebhooks_FullMethodName           = "/meetwire.subscription.v1.WebhookService/ListWebhooks"
+	WebhookService_UpdateWebhook_FullMethodName          = "/meetwire.subscription.v1.WebhookService/UpdateWebhook"
+	WebhookService_DeleteWebhook_FullMethodName          = "/meetwire.subscription.v1.WebhookService/DeleteWebhook"
+	WebhookService_PauseWebhook_FullMethodName           = "/meetwire.subscription.v1.WebhookService/PauseWebhook"
+	WebhookService_ResumeWebhook_FullMethodName          = "/meetwire.subscription.v1.WebhookService/ResumeWebhook"
+	WebhookService_EnableWebhook_FullMethodName          = "/meetwire.subscription.v1.WebhookService/EnableWebhook"
+	WebhookService_RotateWebhookSecret_FullMethodName    = "/meetwire.subscription.v1.WebhookService/RotateWebhookSecret"
+	WebhookService_ActivateWebhookSecret_FullMethodName  = "/meetwire.subscription.v1.WebhookService/ActivateWebhookSecret"
+	WebhookService_RevealWebhookSecret_FullMethodName    = "/meetwire.subscription.v1.WebhookService/RevealWebhookSecret"
+	WebhookService_PreviewWebhook_FullMethodName         = "/meetwire.subscription.v1.WebhookService/PreviewWebhook"
+	WebhookService_CheckDuplicateWebhooks_FullMethodName = "/meetwire.subscription.v1.WebhookService/CheckDuplicateWebhooks"
 )
 
 // WebhookServiceClient is the client API for WebhookService service.
@@ -33,17 +42,42 @@ const (
 //
 // WebhookService manages where events are sent. A change is in force on every worker within a second.
 type WebhookServiceClient interface {
-	// Creates a webhook. The answer carries its secret, which get, list and update never do.
+	// Creates a webhook. The answer carries its secret, which get, list and update never do. `FAILED_PRECONDITION`, with
+	// the limit and the plan, when the organization's plan has no room for it.
 	CreateWebhook(ctx context.Context, in *CreateWebhookRequest, opts ...grpc.CallOption) (*Webhook, error)
 	// Returns one webhook.
 	GetWebhook(ctx context.Context, in *GetWebhookRequest, opts ...grpc.CallOption) (*Webhook, error)
-	// Lists the webhooks of an organization, oldest first.
+	// Returns several webhooks, in the order of their names in the request. `NOT_FOUND` when one of them does not exist.
+	BatchGetWebhooks(ctx context.Context, in *BatchGetWebhooksRequest, opts ...grpc.CallOption) (*BatchGetWebhooksResponse, error)
+	// Lists the webhooks of an organization.
 	ListWebhooks(ctx context.Context, in *ListWebhooksRequest, opts ...grpc.CallOption) (*ListWebhooksResponse, error)
 	// Changes the fields named by the update mask, or without one every field that the request sets.
 	// `ABORTED` when an etag is given and is not the current one.
 	UpdateWebhook(ctx context.Context, in *UpdateWebhookRequest, opts ...grpc.CallOption) (*Webhook, error)
-	// Deletes a webhook for good: what waits for it is dropped, its deliveries stay listed.
+	// Deletes a webhook for good: its deliveries stop within a second, what waits for it is dropped, its records stay.
 	DeleteWebhook(ctx context.Context, in *DeleteWebhookRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Pauses a webhook: new events are not sent, and what waits is kept. Nothing changes for one that is paused already;
+	// `FAILED_PRECONDITION` for one that is disabled.
+	PauseWebhook(ctx context.Context, in *PauseWebhookRequest, opts ...grpc.CallOption) (*Webhook, error)
+	// Makes a paused webhook active again: what waits is sent, and if asked for also what happened while it was paused.
+	// `FAILED_PRECONDITION` for one that is disabled: enable it.
+	ResumeWebhook(ctx context.Context, in *ResumeWebhookRequest, opts ...grpc.CallOption) (*ResumeWebhookResponse, error)
+	// Makes a disabled webhook active again. What became a dead letter is not sent by this: replay it. Nothing changes for
+	// one that is active; `FAILED_PRECONDITION` for one that is paused: resume it.
+	EnableWebhook(ctx context.Context, in *EnableWebhookRequest, opts ...grpc.CallOption) (*Webhook, error)
+	// Gives a webhook a new secret. The ones before stay valid for the grace period: `standard` and `cloudevents` sign with
+	// all valid secrets; dialects with one signature sign with the oldest that is valid until its period ends, or the new
+	// one is activated. At most 10 secrets are valid at once: the oldest beyond that ends now. The answer carries the new secret.
+	RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*Webhook, error)
+	// Ends the grace period now: only the newest secret is valid from then on. Nothing changes for one that is alone.
+	ActivateWebhookSecret(ctx context.Context, in *ActivateWebhookSecretRequest, opts ...grpc.CallOption) (*Webhook, error)
+	// Shows the valid secrets of a webhook. This is audited.
+	RevealWebhookSecret(ctx context.Context, in *RevealWebhookSecretRequest, opts ...grpc.CallOption) (*RevealWebhookSecretResponse, error)
+	// Renders the request that a webhook would send, without sending it: for the sample of a trigger or a given event, of a
+	// saved or an unsaved webhook.
+	PreviewWebhook(ctx context.Context, in *PreviewWebhookRequest, opts ...grpc.CallOption) (*PreviewWebhookResponse, error)
+	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
+	CheckDuplicateWebhooks(ctx context.Context, in *CheckDuplicateWebhooksRequest, opts ...grpc.CallOption) (*CheckDuplicateWebhooksResponse, error)
 }
 
 type webhookServiceClient struct {
@@ -68,6 +102,16 @@ func (c *webhookServiceClient) GetWebhook(ctx context.Context, in *GetWebhookReq
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Webhook)
 	err := c.cc.Invoke(ctx, WebhookService_GetWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) BatchGetWebhooks(ctx context.Context, in *BatchGetWebhooksRequest, opts ...grpc.CallOption) (*BatchGetWebhooksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetWebhooksResponse)
+	err := c.cc.Invoke(ctx, WebhookService_BatchGetWebhooks_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -104,23 +148,128 @@ func (c *webhookServiceClient) DeleteWebhook(ctx context.Context, in *DeleteWebh
 	return out, nil
 }
 
+func (c *webhookServiceClient) PauseWebhook(ctx context.Context, in *PauseWebhookRequest, opts ...grpc.CallOption) (*Webhook, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Webhook)
+	err := c.cc.Invoke(ctx, WebhookService_PauseWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) ResumeWebhook(ctx context.Context, in *ResumeWebhookRequest, opts ...grpc.CallOption) (*ResumeWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResumeWebhookResponse)
+	err := c.cc.Invoke(ctx, WebhookService_ResumeWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) EnableWebhook(ctx context.Context, in *EnableWebhookRequest, opts ...grpc.CallOption) (*Webhook, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Webhook)
+	err := c.cc.Invoke(ctx, WebhookService_EnableWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) RotateWebhookSecret(ctx context.Context, in *RotateWebhookSecretRequest, opts ...grpc.CallOption) (*Webhook, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Webhook)
+	err := c.cc.Invoke(ctx, WebhookService_RotateWebhookSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) ActivateWebhookSecret(ctx context.Context, in *ActivateWebhookSecretRequest, opts ...grpc.CallOption) (*Webhook, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Webhook)
+	err := c.cc.Invoke(ctx, WebhookService_ActivateWebhookSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) RevealWebhookSecret(ctx context.Context, in *RevealWebhookSecretRequest, opts ...grpc.CallOption) (*RevealWebhookSecretResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevealWebhookSecretResponse)
+	err := c.cc.Invoke(ctx, WebhookService_RevealWebhookSecret_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) PreviewWebhook(ctx context.Context, in *PreviewWebhookRequest, opts ...grpc.CallOption) (*PreviewWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PreviewWebhookResponse)
+	err := c.cc.Invoke(ctx, WebhookService_PreviewWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *webhookServiceClient) CheckDuplicateWebhooks(ctx context.Context, in *CheckDuplicateWebhooksRequest, opts ...grpc.CallOption) (*CheckDuplicateWebhooksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckDuplicateWebhooksResponse)
+	err := c.cc.Invoke(ctx, WebhookService_CheckDuplicateWebhooks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WebhookServiceServer is the server API for WebhookService service.
 // All implementations must embed UnimplementedWebhookServiceServer
 // for forward compatibility.
 //
 // WebhookService manages where events are sent. A change is in force on every worker within a second.
 type WebhookServiceServer interface {
-	// Creates a webhook. The answer carries its secret, which get, list and update never do.
+	// Creates a webhook. The answer carries its secret, which get, list and update never do. `FAILED_PRECONDITION`, with
+	// the limit and the plan, when the organization's plan has no room for it.
 	CreateWebhook(context.Context, *CreateWebhookRequest) (*Webhook, error)
 	// Returns one webhook.
 	GetWebhook(context.Context, *GetWebhookRequest) (*Webhook, error)
-	// Lists the webhooks of an organization, oldest first.
+	// Returns several webhooks, in the order of their names in the request. `NOT_FOUND` when one of them does not exist.
+	BatchGetWebhooks(context.Context, *BatchGetWebhooksRequest) (*BatchGetWebhooksResponse, error)
+	// Lists the webhooks of an organization.
 	ListWebhooks(context.Context, *ListWebhooksRequest) (*ListWebhooksResponse, error)
 	// Changes the fields named by the update mask, or without one every field that the request sets.
 	// `ABORTED` when an etag is given and is not the current one.
 	UpdateWebhook(context.Context, *UpdateWebhookRequest) (*Webhook, error)
-	// Deletes a webhook for good: what waits for it is dropped, its deliveries stay listed.
+	// Deletes a webhook for good: its deliveries stop within a second, what waits for it is dropped, its records stay.
 	DeleteWebhook(context.Context, *DeleteWebhookRequest) (*emptypb.Empty, error)
+	// Pauses a webhook: new events are not sent, and what waits is kept. Nothing changes for one that is paused already;
+	// `FAILED_PRECONDITION` for one that is disabled.
+	PauseWebhook(context.Context, *PauseWebhookRequest) (*Webhook, error)
+	// Makes a paused webhook active again: what waits is sent, and if asked for also what happened while it was paused.
+	// `FAILED_PRECONDITION` for one that is disabled: enable it.
+	ResumeWebhook(context.Context, *ResumeWebhookRequest) (*ResumeWebhookResponse, error)
+	// Makes a disabled webhook active again. What became a dead letter is not sent by this: replay it. Nothing changes for
+	// one that is active; `FAILED_PRECONDITION` for one that is paused: resume it.
+	EnableWebhook(context.Context, *EnableWebhookRequest) (*Webhook, error)
+	// Gives a webhook a new secret. The ones before stay valid for the grace period: `standard` and `cloudevents` sign with
+	// all valid secrets; dialects with one signature sign with the oldest that is valid until its period ends, or the new
+	// one is activated. At most 10 secrets are valid at once: the oldest beyond that ends now. The answer carries the new secret.
+	RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*Webhook, error)
+	// Ends the grace period now: only the newest secret is valid from then on. Nothing changes for one that is alone.
+	ActivateWebhookSecret(context.Context, *ActivateWebhookSecretRequest) (*Webhook, error)
+	// Shows the valid secrets of a webhook. This is audited.
+	RevealWebhookSecret(context.Context, *RevealWebhookSecretRequest) (*RevealWebhookSecretResponse, error)
+	// Renders the request that a webhook would send, without sending it: for the sample of a trigger or a given event, of a
+	// saved or an unsaved webhook.
+	PreviewWebhook(context.Context, *PreviewWebhookRequest) (*PreviewWebhookResponse, error)
+	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
+	CheckDuplicateWebhooks(context.Context, *CheckDuplicateWebhooksRequest) (*CheckDuplicateWebhooksResponse, error)
 	mustEmbedUnimplementedWebhookServiceServer()
 }
 
@@ -137,6 +286,9 @@ func (UnimplementedWebhookServiceServer) CreateWebhook(context.Context, *CreateW
 func (UnimplementedWebhookServiceServer) GetWebhook(context.Context, *GetWebhookRequest) (*Webhook, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetWebhook not implemented")
 }
+func (UnimplementedWebhookServiceServer) BatchGetWebhooks(context.Context, *BatchGetWebhooksRequest) (*BatchGetWebhooksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetWebhooks not implemented")
+}
 func (UnimplementedWebhookServiceServer) ListWebhooks(context.Context, *ListWebhooksRequest) (*ListWebhooksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListWebhooks not implemented")
 }
@@ -145,6 +297,30 @@ func (UnimplementedWebhookServiceServer) UpdateWebhook(context.Context, *UpdateW
 }
 func (UnimplementedWebhookServiceServer) DeleteWebhook(context.Context, *DeleteWebhookRequest) (*emptypb.Empty, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) PauseWebhook(context.Context, *PauseWebhookRequest) (*Webhook, error) {
+	return nil, status.Error(codes.Unimplemented, "method PauseWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) ResumeWebhook(context.Context, *ResumeWebhookRequest) (*ResumeWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResumeWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) EnableWebhook(context.Context, *EnableWebhookRequest) (*Webhook, error) {
+	return nil, status.Error(codes.Unimplemented, "method EnableWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) RotateWebhookSecret(context.Context, *RotateWebhookSecretRequest) (*Webhook, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateWebhookSecret not implemented")
+}
+func (UnimplementedWebhookServiceServer) ActivateWebhookSecret(context.Context, *ActivateWebhookSecretRequest) (*Webhook, error) {
+	return nil, status.Error(codes.Unimplemented, "method ActivateWebhookSecret not implemented")
+}
+func (UnimplementedWebhookServiceServer) RevealWebhookSecret(context.Context, *RevealWebhookSecretRequest) (*RevealWebhookSecretResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevealWebhookSecret not implemented")
+}
+func (UnimplementedWebhookServiceServer) PreviewWebhook(context.Context, *PreviewWebhookRequest) (*PreviewWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PreviewWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) CheckDuplicateWebhooks(context.Context, *CheckDuplicateWebhooksRequest) (*CheckDuplicateWebhooksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckDuplicateWebhooks not implemented")
 }
 func (UnimplementedWebhookServiceServer) mustEmbedUnimplementedWebhookServiceServer() {}
 func (UnimplementedWebhookServiceServer) testEmbeddedByValue()                        {}
@@ -203,6 +379,24 @@ func _WebhookService_GetWebhook_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WebhookService_BatchGetWebhooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetWebhooksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).BatchGetWebhooks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_BatchGetWebhooks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).BatchGetWebhooks(ctx, req.(*BatchGetWebhooksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WebhookService_ListWebhooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListWebhooksRequest)
 	if err := dec(in); err != nil {
@@ -257,6 +451,150 @@ func _WebhookService_DeleteWebhook_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WebhookService_PauseWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).PauseWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_PauseWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).PauseWebhook(ctx, req.(*PauseWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_ResumeWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).ResumeWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_ResumeWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).ResumeWebhook(ctx, req.(*ResumeWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_EnableWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EnableWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).EnableWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_EnableWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).EnableWebhook(ctx, req.(*EnableWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_RotateWebhookSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateWebhookSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).RotateWebhookSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_RotateWebhookSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).RotateWebhookSecret(ctx, req.(*RotateWebhookSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_ActivateWebhookSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ActivateWebhookSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).ActivateWebhookSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_ActivateWebhookSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).ActivateWebhookSecret(ctx, req.(*ActivateWebhookSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_RevealWebhookSecret_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevealWebhookSecretRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).RevealWebhookSecret(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_RevealWebhookSecret_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).RevealWebhookSecret(ctx, req.(*RevealWebhookSecretRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_PreviewWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PreviewWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).PreviewWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_PreviewWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).PreviewWebhook(ctx, req.(*PreviewWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WebhookService_CheckDuplicateWebhooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckDuplicateWebhooksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).CheckDuplicateWebhooks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_CheckDuplicateWebhooks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).CheckDuplicateWebhooks(ctx, req.(*CheckDuplicateWebhooksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // WebhookService_ServiceDesc is the grpc.ServiceDesc for WebhookService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -273,6 +611,10 @@ var WebhookService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _WebhookService_GetWebhook_Handler,
 		},
 		{
+			MethodName: "BatchGetWebhooks",
+			Handler:    _WebhookService_BatchGetWebhooks_Handler,
+		},
+		{
 			MethodName: "ListWebhooks",
 			Handler:    _WebhookService_ListWebhooks_Handler,
 		},
@@ -283,6 +625,38 @@ var WebhookService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteWebhook",
 			Handler:    _WebhookService_DeleteWebhook_Handler,
+		},
+		{
+			MethodName: "PauseWebhook",
+			Handler:    _WebhookService_PauseWebhook_Handler,
+		},
+		{
+			MethodName: "ResumeWebhook",
+			Handler:    _WebhookService_ResumeWebhook_Handler,
+		},
+		{
+			MethodName: "EnableWebhook",
+			Handler:    _WebhookService_EnableWebhook_Handler,
+		},
+		{
+			MethodName: "RotateWebhookSecret",
+			Handler:    _WebhookService_RotateWebhookSecret_Handler,
+		},
+		{
+			MethodName: "ActivateWebhookSecret",
+			Handler:    _WebhookService_ActivateWebhookSecret_Handler,
+		},
+		{
+			MethodName: "RevealWebhookSecret",
+			Handler:    _WebhookService_RevealWebhookSecret_Handler,
+		},
+		{
+			MethodName: "PreviewWebhook",
+			Handler:    _WebhookService_PreviewWebhook_Handler,
+		},
+		{
+			MethodName: "CheckDuplicateWebhooks",
+			Handler:    _WebhookService_CheckDuplicateWebhooks_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -40,7 +40,8 @@ ON CONFLICT (accepted_on, id) DO UPDATE SET
     next_attempt_time = excluded.next_attempt_time
 WHERE excluded.update_time >= d.update_time;
 
--- name: InsertAttempts :exec
+-- name: InsertAttempts :many
+-- Returns those that were not stored before.
 INSERT INTO delivery.attempt (
     accepted_on, delivery, id, number, start_time, duration_ns, request_url, request_headers, request_body,
     status_code, response_headers, response_body, response_truncated, error_class, error_message,
@@ -69,4 +70,5 @@ FROM (
         unnest(@error_message::text[]) AS error_message,
         unnest(@next_attempt_time::timestamptz[]) AS next_attempt_time
 ) AS r
-ON CONFLICT (accepted_on, delivery, id) DO NOTHING;
+ON CONFLICT (accepted_on, delivery, id) DO NOTHING
+RETURNING id;

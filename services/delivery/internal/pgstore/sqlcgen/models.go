@@ -29,6 +29,16 @@ type DeliveryAttempt struct {
 	NextAttemptTime   *time.Time
 }
 
+type DeliveryDeadLetterCount struct {
+	Webhook      uuid.UUID
+	Reason       string
+	Minute       time.Time
+	Organization string
+	Count        int64
+	Closed       bool
+	Reported     bool
+}
+
 type DeliveryDelivery struct {
 	AcceptedOn      time.Time
 	ID              uuid.UUID
@@ -44,4 +54,28 @@ type DeliveryDelivery struct {
 	AttemptCount    int32
 	UpdateTime      time.Time
 	NextAttemptTime *time.Time
+}
+
+type DeliveryRecorder struct {
+	One           bool
+	Position      int64
+	StreamCreated time.Time
+	Holder        uuid.UUID
+	LeaseUntil    time.Time
+}
+
+type DeliveryWebhookHealth struct {
+	Webhook             uuid.UUID
+	Organization        string
+	Generation          int64
+	ConsecutiveFailures int64
+	FailingSince        *time.Time
+	FailingDeliveries   []string
+	LastSuccessTime     *time.Time
+	LastFailureTime     *time.Time
+	LastStatus          int32
+	LastErrorClass      string
+	Reached             int16
+	Reported            int16
+	Reason              string
 }

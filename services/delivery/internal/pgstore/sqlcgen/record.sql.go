@@ -32,7 +32,7 @@ func (q *Queries) EnsureDay(ctx context.Context, day time.Time) error {
 	return err
 }
 
-const insertAttempts = `-- name: InsertAttempts :exec
+const insertAttempts = `-- name: InsertAttempts :many
 INSERT INTO delivery.attempt (
     accepted_on, delivery, id, number, start_time, duration_ns, request_url, request_headers, request_body,
     status_code, response_headers, response_body, response_truncated, error_class, error_message,
@@ -62,6 +62,7 @@ FROM (
         unnest($16::timestamptz[]) AS next_attempt_time
 ) AS r
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING
+RETURNING id
 `
 
 type InsertAttemptsParams struct {
@@ -83,8 +84,9 @@ type InsertAttemptsParams struct {
 	NextAttemptTime   []time.Time
 }
 
-func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) error {
-	_, err := q.db.Exec(ctx, insertAttempts,
+// Returns those that were not stored before.
+func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, insertAttempts,
 		arg.AcceptedOn,
 		arg.Delivery,
 		arg.ID,
@@ -102,7 +104,22 @@ func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) 
 		arg.ErrorMessage,
 		arg.NextAttemptTime,
 	)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const upsertDeliveries = `-- name: UpsertDeliveries :exec

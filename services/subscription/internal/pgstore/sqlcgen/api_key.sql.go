@@ -11,9 +11,12 @@ import (
 )
 
 const aPIKey = `-- name: APIKey :one
-SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key WHERE id = $1
+SELECT k.id, k.organization, k.display_name, k.role, k.secret_sha256, k.bootstrap, k.create_time, k.expire_time, k.last_use_time FROM subscription.api_key AS k
+WHERE k.id = $1
+  AND NOT EXISTS (SELECT FROM subscription.organization AS o WHERE o.id = k.organization AND o.delete_time IS NOT NULL)
 `
 
+// The keys of an organization that is gone are gone with it, also before their rows are.
 func (q *Queries) APIKey(ctx context.Context, id string) (APIKeyRow, error) {
 	row := q.db.QueryRow(ctx, aPIKey, id)
 	var i APIKeyRow
@@ -25,12 +28,18 @@ func (q *Queries) APIKey(ctx context.Context, id string) (APIKeyRow, error) {
 		&i.SecretSHA256,
 		&i.Bootstrap,
 		&i.CreateTime,
+		&i.ExpireTime,
+		&i.LastUseTime,
 	)
 	return i, err
 }
 
 const aPIKeysAfter = `-- name: APIKeysAfter :many
-SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key WHERE id > $1 ORDER BY id LIMIT $2::bigint
+SELECT k.id, k.organization, k.display_name, k.role, k.secret_sha256, k.bootstrap, k.create_time, k.expire_time, k.last_use_time FROM subscription.api_key AS k
+WHERE k.id > $1
+  AND NOT EXISTS (SELECT FROM subscription.organization AS o WHERE o.id = k.organization AND o.delete_time IS NOT NULL)
+ORDER BY k.id
+LIMIT $2::bigint
 `
 
 type APIKeysAfterParams struct {
@@ -55,6 +64,8 @@ func (q *Queries) APIKeysAfter(ctx context.Context, arg APIKeysAfterParams) ([]A
 			&i.SecretSHA256,
 			&i.Bootstrap,
 			&i.CreateTime,
+			&i.ExpireTime,
+			&i.LastUseTime,
 		); err != nil {
 			return nil, err
 		}
@@ -67,7 +78,7 @@ func (q *Queries) APIKeysAfter(ctx context.Context, arg APIKeysAfterParams) ([]A
 }
 
 const bootstrapAPIKeys = `-- name: BootstrapAPIKeys :many
-SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key WHERE bootstrap
+SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time, expire_time, last_use_time FROM subscription.api_key WHERE bootstrap
 `
 
 func (q *Queries) BootstrapAPIKeys(ctx context.Context) ([]APIKeyRow, error) {
@@ -87,6 +98,8 @@ func (q *Queries) BootstrapAPIKeys(ctx context.Context) ([]APIKeyRow, error) {
 			&i.SecretSHA256,
 			&i.Bootstrap,
 			&i.CreateTime,
+			&i.ExpireTime,
+			&i.LastUseTime,
 		); err != nil {
 			return nil, err
 		}
@@ -107,8 +120,10 @@ func (q *Queries) DeleteAPIKey(ctx context.Context, id string) error {
 	return err
 }
 
-const deleteOrganizationAPIKey = `-- name: DeleteOrganizationAPIKey :execrows
-DELETE FROM subscription.api_key WHERE id = $1 AND organization = $2::text
+const deleteOrganizationAPIKey = `-- name: DeleteOrganizationAPIKey :one
+DELETE FROM subscription.api_key
+WHERE id = $1 AND organization = $2::text
+RETURNING id, organization, display_name, role, secret_sha256, bootstrap, create_time, expire_time, last_use_time
 `
 
 type DeleteOrganizationAPIKeyParams struct {
@@ -116,17 +131,26 @@ type DeleteOrganizationAPIKeyParams struct {
 	Organization string
 }
 
-func (q *Queries) DeleteOrganizationAPIKey(ctx context.Context, arg DeleteOrganizationAPIKeyParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteOrganizationAPIKey, arg.ID, arg.Organization)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) DeleteOrganizationAPIKey(ctx context.Context, arg DeleteOrganizationAPIKeyParams) (APIKeyRow, error) {
+	row := q.db.QueryRow(ctx, deleteOrganizationAPIKey, arg.ID, arg.Organization)
+	var i APIKeyRow
+	err := row.Scan(
+		&i.ID,
+		&i.Organization,
+		&i.DisplayName,
+		&i.Role,
+		&i.SecretSHA256,
+		&i.Bootstrap,
+		&i.CreateTime,
+		&i.ExpireTime,
+		&i.LastUseTime,
+	)
+	return i, err
 }
 
 const insertAPIKey = `-- name: InsertAPIKey :exec
-INSERT INTO subscription.api_key (id, organization, display_name, role, secret_sha256, bootstrap, create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO subscription.api_key (id, organization, display_name, role, secret_sha256, bootstrap, create_time, expire_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertAPIKeyParams struct {
@@ -137,6 +161,7 @@ type InsertAPIKeyParams struct {
 	SecretSHA256 []byte
 	Bootstrap    bool
 	CreateTime   time.Time
+	ExpireTime   *time.Time
 }
 
 func (q *Queries) InsertAPIKey(ctx context.Context, arg InsertAPIKeyParams) error {
@@ -148,12 +173,39 @@ func (q *Queries) InsertAPIKey(ctx context.Context, arg InsertAPIKeyParams) erro
 		arg.SecretSHA256,
 		arg.Bootstrap,
 		arg.CreateTime,
+		arg.ExpireTime,
 	)
 	return err
 }
 
+const organizationAPIKey = `-- name: OrganizationAPIKey :one
+SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time, expire_time, last_use_time FROM subscription.api_key WHERE id = $1 AND organization = $2::text
+`
+
+type OrganizationAPIKeyParams struct {
+	ID           string
+	Organization string
+}
+
+func (q *Queries) OrganizationAPIKey(ctx context.Context, arg OrganizationAPIKeyParams) (APIKeyRow, error) {
+	row := q.db.QueryRow(ctx, organizationAPIKey, arg.ID, arg.Organization)
+	var i APIKeyRow
+	err := row.Scan(
+		&i.ID,
+		&i.Organization,
+		&i.DisplayName,
+		&i.Role,
+		&i.SecretSHA256,
+		&i.Bootstrap,
+		&i.CreateTime,
+		&i.ExpireTime,
+		&i.LastUseTime,
+	)
+	return i, err
+}
+
 const organizationAPIKeysAfter = `-- name: OrganizationAPIKeysAfter :many
-SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time FROM subscription.api_key
+SELECT id, organization, display_name, role, secret_sha256, bootstrap, create_time, expire_time, last_use_time FROM subscription.api_key
 WHERE organization = $1::text
   AND (create_time, id) > ($2::timestamptz, $3::text COLLATE "C")
 ORDER BY create_time, id
@@ -189,6 +241,8 @@ func (q *Queries) OrganizationAPIKeysAfter(ctx context.Context, arg Organization
 			&i.SecretSHA256,
 			&i.Bootstrap,
 			&i.CreateTime,
+			&i.ExpireTime,
+			&i.LastUseTime,
 		); err != nil {
 			return nil, err
 		}
@@ -198,4 +252,32 @@ func (q *Queries) OrganizationAPIKeysAfter(ctx context.Context, arg Organization
 		return nil, err
 	}
 	return items, nil
+}
+
+const touchAPIKeys = `-- name: TouchAPIKeys :execrows
+UPDATE subscription.api_key AS k
+SET last_use_time = u.used
+FROM (
+    SELECT given.id, given.used
+    FROM (SELECT unnest($1::text[]) AS id, unnest($2::timestamptz[]) AS used) AS given
+    JOIN subscription.api_key AS known ON known.id = given.id
+    WHERE known.last_use_time IS NULL OR known.last_use_time < given.used
+    ORDER BY given.id
+    FOR UPDATE OF known
+) AS u
+WHERE k.id = u.id
+`
+
+type TouchAPIKeysParams struct {
+	Ids   []string
+	Times []time.Time
+}
+
+// Only ever forward. The rows are locked in one order, so that two who do this do not wait for each other.
+func (q *Queries) TouchAPIKeys(ctx context.Context, arg TouchAPIKeysParams) (int64, error) {
+	result, err := q.db.Exec(ctx, touchAPIKeys, arg.Ids, arg.Times)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/meetwire/meetwire/services/subscription/internal/pgstore/column"
 )
 
 type APIKeyRow struct {
@@ -18,42 +19,138 @@ type APIKeyRow struct {
 	SecretSHA256 []byte
 	Bootstrap    bool
 	CreateTime   time.Time
+	ExpireTime   *time.Time
+	LastUseTime  *time.Time
+}
+
+type AuditRow struct {
+	ID           uuid.UUID
+	Organization *string
+	CreateTime   time.Time
+	Actor        string
+	Role         int32
+	Action       string
+	Resource     string
+	Address      string
+	ForwardedFor string
+	UserAgent    string
+	Before       []byte
+	After        []byte
+}
+
+type MailRow struct {
+	ID           uuid.UUID
+	Organization string
+	Webhook      uuid.UUID
+	Reason       string
+	Hour         time.Time
+	Recipients   []string
+	Alert        []byte
+	Attempts     int32
+	NextTime     *time.Time
+	CreateTime   time.Time
+}
+
+type OperationRow struct {
+	ID             uuid.UUID
+	Organization   *string
+	Type           string
+	Target         string
+	State          string
+	Parameters     []byte
+	Progress       []byte
+	ProcessedCount int64
+	AffectedCount  int64
+	ErrorReason    string
+	ErrorMessage   string
+	LeaseTime      time.Time
+	CreateTime     time.Time
+	UpdateTime     time.Time
+	EndTime        *time.Time
+	Take           int64
+	Failures       int32
 }
 
 type OrganizationRow struct {
-	ID          string
-	DisplayName string
-	AllowHTTP   bool
-	CreateTime  time.Time
-	DeleteTime  *time.Time
+	ID                   string
+	DisplayName          string
+	AllowHTTP            bool
+	CreateTime           time.Time
+	DeleteTime           *time.Time
+	Plan                 string
+	WebhooksAvailable    bool
+	RecordRetentionNs    *int64
+	WebhookDefaults      column.WebhookDefaults
+	QuotaEventsPerSecond *float64
+	QuotaBurst           *int32
+	ClientID             int64
+	Secrets              []column.Secret
+	Version              int64
+	UpdateTime           time.Time
+}
+
+type OutboxRow struct {
+	Position     int64
+	Organization string
+	Trigger      string
+	EventID      string
+	Data         []byte
+	CreateTime   time.Time
+}
+
+type RequestRow struct {
+	Organization string
+	RequestID    uuid.UUID
+	Method       string
+	Fingerprint  []byte
+	Resource     string
+	CreateTime   time.Time
+}
+
+type TeamRow struct {
+	Organization string
+	ID           string
+	DisplayName  string
+	Version      int64
+	CreateTime   time.Time
+	UpdateTime   time.Time
 }
 
 type TriggerRow struct {
-	ID          string
-	DisplayName string
-	Description string
-	GroupName   string
-	Schema      string
-	Sample      string
-	CreateTime  time.Time
-	UpdateTime  time.Time
+	ID             string
+	DisplayName    string
+	Description    string
+	GroupName      string
+	Schema         string
+	Sample         string
+	CreateTime     time.Time
+	UpdateTime     time.Time
+	Organization   string
+	Deprecated     bool
+	SchemaWarnOnly bool
+	BuiltIn        bool
+	Operational    bool
+	Version        int64
 }
 
 type WebhookRow struct {
-	ID            uuid.UUID
-	Organization  string
-	DisplayName   string
-	TargetURL     string
-	Triggers      []string
-	SealedSecrets [][]byte
-	Paused        bool
-	MaxRetries    *int32
-	FirstDelayNs  *int64
-	Factor        *float64
-	MaxDelayNs    *int64
-	Jitter        *float64
-	TimeoutNs     int64
-	Revision      int64
-	CreateTime    time.Time
-	UpdateTime    time.Time
+	ID           uuid.UUID
+	Organization string
+	DisplayName  string
+	TargetURL    string
+	Triggers     []string
+	Revision     int64
+	CreateTime   time.Time
+	UpdateTime   time.Time
+	Status       string
+	StatusReason string
+	StatusTime   time.Time
+	Generation   int64
+	Dialect      string
+	EventTypes   []string
+	Teams        []string
+	Filter       string
+	Metadata     []byte
+	Settings     []byte
+	Secrets      []byte
 }

@@ -8,17 +8,114 @@ package sqlcgen
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
+	"github.com/meetwire/meetwire/services/subscription/internal/pgstore/column"
 )
 
+const deleteOrganizationKeys = `-- name: DeleteOrganizationKeys :many
+DELETE FROM subscription.api_key WHERE organization = $1::text RETURNING id
+`
+
+func (q *Queries) DeleteOrganizationKeys(ctx context.Context, organization string) ([]string, error) {
+	rows, err := q.db.Query(ctx, deleteOrganizationKeys, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deleteOrganizationTeams = `-- name: DeleteOrganizationTeams :exec
+DELETE FROM subscription.team WHERE organization = $1
+`
+
+func (q *Queries) DeleteOrganizationTeams(ctx context.Context, organization string) error {
+	_, err := q.db.Exec(ctx, deleteOrganizationTeams, organization)
+	return err
+}
+
+const deleteOrganizationTriggers = `-- name: DeleteOrganizationTriggers :many
+DELETE FROM subscription.trigger WHERE organization = $1 AND organization <> '' RETURNING id
+`
+
+func (q *Queries) DeleteOrganizationTriggers(ctx context.Context, organization string) ([]string, error) {
+	rows, err := q.db.Query(ctx, deleteOrganizationTriggers, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deleteOrganizationWebhooks = `-- name: DeleteOrganizationWebhooks :many
+DELETE FROM subscription.webhook WHERE organization = $1 RETURNING id
+`
+
+func (q *Queries) DeleteOrganizationWebhooks(ctx context.Context, organization string) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, deleteOrganizationWebhooks, organization)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertOrganization = `-- name: InsertOrganization :exec
-INSERT INTO subscription.organization (id, display_name, allow_http, create_time) VALUES ($1, $2, $3, $4)
+INSERT INTO subscription.organization (
+    id, display_name, allow_http, plan, webhooks_available, record_retention_ns, webhook_defaults,
+    quota_events_per_second, quota_burst, client_id, secrets, version, create_time, update_time
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 `
 
 type InsertOrganizationParams struct {
-	ID          string
-	DisplayName string
-	AllowHTTP   bool
-	CreateTime  time.Time
+	ID                   string
+	DisplayName          string
+	AllowHTTP            bool
+	Plan                 string
+	WebhooksAvailable    bool
+	RecordRetentionNs    *int64
+	WebhookDefaults      column.WebhookDefaults
+	QuotaEventsPerSecond *float64
+	QuotaBurst           *int32
+	ClientID             int64
+	Secrets              []column.Secret
+	Version              int64
+	CreateTime           time.Time
+	UpdateTime           time.Time
 }
 
 func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganizationParams) error {
@@ -26,13 +123,174 @@ func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganization
 		arg.ID,
 		arg.DisplayName,
 		arg.AllowHTTP,
+		arg.Plan,
+		arg.WebhooksAvailable,
+		arg.RecordRetentionNs,
+		arg.WebhookDefaults,
+		arg.QuotaEventsPerSecond,
+		arg.QuotaBurst,
+		arg.ClientID,
+		arg.Secrets,
+		arg.Version,
 		arg.CreateTime,
+		arg.UpdateTime,
 	)
 	return err
 }
 
+const lockOrganization = `-- name: LockOrganization :one
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL FOR UPDATE
+`
+
+// Returns an organization that only this transaction can change, and under which nobody else can make anything.
+func (q *Queries) LockOrganization(ctx context.Context, id string) (OrganizationRow, error) {
+	row := q.db.QueryRow(ctx, lockOrganization, id)
+	var i OrganizationRow
+	err := row.Scan(
+		&i.ID,
+		&i.DisplayName,
+		&i.AllowHTTP,
+		&i.CreateTime,
+		&i.DeleteTime,
+		&i.Plan,
+		&i.WebhooksAvailable,
+		&i.RecordRetentionNs,
+		&i.WebhookDefaults,
+		&i.QuotaEventsPerSecond,
+		&i.QuotaBurst,
+		&i.ClientID,
+		&i.Secrets,
+		&i.Version,
+		&i.UpdateTime,
+	)
+	return i, err
+}
+
+const lockOrganizationsToResolve = `-- name: LockOrganizationsToResolve :many
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization
+WHERE delete_time IS NULL
+  AND plan = $1
+  AND (webhooks_available, record_retention_ns) IS DISTINCT FROM
+      ($2::boolean, $3::bigint)
+ORDER BY id
+LIMIT $4::bigint
+FOR UPDATE
+`
+
+type LockOrganizationsToResolveParams struct {
+	Plan              string
+	WebhooksAvailable bool
+	RecordRetentionNs *int64
+	MaxRows           int64
+}
+
+// Returns organizations of a plan for which something else than what it comes to is stored.
+func (q *Queries) LockOrganizationsToResolve(ctx context.Context, arg LockOrganizationsToResolveParams) ([]OrganizationRow, error) {
+	rows, err := q.db.Query(ctx, lockOrganizationsToResolve,
+		arg.Plan,
+		arg.WebhooksAvailable,
+		arg.RecordRetentionNs,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrganizationRow
+	for rows.Next() {
+		var i OrganizationRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.DisplayName,
+			&i.AllowHTTP,
+			&i.CreateTime,
+			&i.DeleteTime,
+			&i.Plan,
+			&i.WebhooksAvailable,
+			&i.RecordRetentionNs,
+			&i.WebhookDefaults,
+			&i.QuotaEventsPerSecond,
+			&i.QuotaBurst,
+			&i.ClientID,
+			&i.Secrets,
+			&i.Version,
+			&i.UpdateTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockOrganizationsWithoutPlan = `-- name: LockOrganizationsWithoutPlan :many
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization
+WHERE delete_time IS NULL AND plan = ''
+ORDER BY id
+LIMIT $1::bigint
+FOR UPDATE
+`
+
+func (q *Queries) LockOrganizationsWithoutPlan(ctx context.Context, maxRows int64) ([]OrganizationRow, error) {
+	rows, err := q.db.Query(ctx, lockOrganizationsWithoutPlan, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrganizationRow
+	for rows.Next() {
+		var i OrganizationRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.DisplayName,
+			&i.AllowHTTP,
+			&i.CreateTime,
+			&i.DeleteTime,
+			&i.Plan,
+			&i.WebhooksAvailable,
+			&i.RecordRetentionNs,
+			&i.WebhookDefaults,
+			&i.QuotaEventsPerSecond,
+			&i.QuotaBurst,
+			&i.ClientID,
+			&i.Secrets,
+			&i.Version,
+			&i.UpdateTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const markOrganizationDeleted = `-- name: MarkOrganizationDeleted :exec
+UPDATE subscription.organization
+SET delete_time = $1::timestamptz, update_time = $1::timestamptz,
+    display_name = '', webhook_defaults = '{}', secrets = '[]', client_id = 0,
+    quota_events_per_second = NULL, quota_burst = NULL, version = version + 1
+WHERE id = $2
+`
+
+type MarkOrganizationDeletedParams struct {
+	Now time.Time
+	ID  string
+}
+
+// What is left is the slug.
+func (q *Queries) MarkOrganizationDeleted(ctx context.Context, arg MarkOrganizationDeletedParams) error {
+	_, err := q.db.Exec(ctx, markOrganizationDeleted, arg.Now, arg.ID)
+	return err
+}
+
 const organization = `-- name: Organization :one
-SELECT id, display_name, allow_http, create_time, delete_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL
 `
 
 func (q *Queries) Organization(ctx context.Context, id string) (OrganizationRow, error) {
@@ -44,12 +302,22 @@ func (q *Queries) Organization(ctx context.Context, id string) (OrganizationRow,
 		&i.AllowHTTP,
 		&i.CreateTime,
 		&i.DeleteTime,
+		&i.Plan,
+		&i.WebhooksAvailable,
+		&i.RecordRetentionNs,
+		&i.WebhookDefaults,
+		&i.QuotaEventsPerSecond,
+		&i.QuotaBurst,
+		&i.ClientID,
+		&i.Secrets,
+		&i.Version,
+		&i.UpdateTime,
 	)
 	return i, err
 }
 
 const organizationsAfter = `-- name: OrganizationsAfter :many
-SELECT id, display_name, allow_http, create_time, delete_time FROM subscription.organization
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization
 WHERE id > $1 AND delete_time IS NULL
 ORDER BY id
 LIMIT $2::bigint
@@ -75,6 +343,16 @@ func (q *Queries) OrganizationsAfter(ctx context.Context, arg OrganizationsAfter
 			&i.AllowHTTP,
 			&i.CreateTime,
 			&i.DeleteTime,
+			&i.Plan,
+			&i.WebhooksAvailable,
+			&i.RecordRetentionNs,
+			&i.WebhookDefaults,
+			&i.QuotaEventsPerSecond,
+			&i.QuotaBurst,
+			&i.ClientID,
+			&i.Secrets,
+			&i.Version,
+			&i.UpdateTime,
 		); err != nil {
 			return nil, err
 		}
@@ -86,11 +364,85 @@ func (q *Queries) OrganizationsAfter(ctx context.Context, arg OrganizationsAfter
 	return items, nil
 }
 
-const shareOrganization = `-- name: ShareOrganization :one
-SELECT id, display_name, allow_http, create_time, delete_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL FOR SHARE
+const organizationsOfPlanAfter = `-- name: OrganizationsOfPlanAfter :many
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization
+WHERE plan = $1 AND id > $2 AND delete_time IS NULL
+ORDER BY id
+LIMIT $3::bigint
 `
 
-// Returns an organization that nobody can take away before this transaction ends.
+type OrganizationsOfPlanAfterParams struct {
+	Plan    string
+	After   string
+	MaxRows int64
+}
+
+func (q *Queries) OrganizationsOfPlanAfter(ctx context.Context, arg OrganizationsOfPlanAfterParams) ([]OrganizationRow, error) {
+	rows, err := q.db.Query(ctx, organizationsOfPlanAfter, arg.Plan, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OrganizationRow
+	for rows.Next() {
+		var i OrganizationRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.DisplayName,
+			&i.AllowHTTP,
+			&i.CreateTime,
+			&i.DeleteTime,
+			&i.Plan,
+			&i.WebhooksAvailable,
+			&i.RecordRetentionNs,
+			&i.WebhookDefaults,
+			&i.QuotaEventsPerSecond,
+			&i.QuotaBurst,
+			&i.ClientID,
+			&i.Secrets,
+			&i.Version,
+			&i.UpdateTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const resolvePlan = `-- name: ResolvePlan :exec
+UPDATE subscription.organization
+SET plan                = $1,
+    webhooks_available  = $2,
+    record_retention_ns = $3
+WHERE id = ANY ($4::text[])
+`
+
+type ResolvePlanParams struct {
+	Plan              string
+	WebhooksAvailable bool
+	RecordRetentionNs *int64
+	Ids               []string
+}
+
+func (q *Queries) ResolvePlan(ctx context.Context, arg ResolvePlanParams) error {
+	_, err := q.db.Exec(ctx, resolvePlan,
+		arg.Plan,
+		arg.WebhooksAvailable,
+		arg.RecordRetentionNs,
+		arg.Ids,
+	)
+	return err
+}
+
+const shareOrganization = `-- name: ShareOrganization :one
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL FOR SHARE
+`
+
+// Returns an organization that nobody can change or take away before this transaction ends.
 func (q *Queries) ShareOrganization(ctx context.Context, id string) (OrganizationRow, error) {
 	row := q.db.QueryRow(ctx, shareOrganization, id)
 	var i OrganizationRow
@@ -100,6 +452,68 @@ func (q *Queries) ShareOrganization(ctx context.Context, id string) (Organizatio
 		&i.AllowHTTP,
 		&i.CreateTime,
 		&i.DeleteTime,
+		&i.Plan,
+		&i.WebhooksAvailable,
+		&i.RecordRetentionNs,
+		&i.WebhookDefaults,
+		&i.QuotaEventsPerSecond,
+		&i.QuotaBurst,
+		&i.ClientID,
+		&i.Secrets,
+		&i.Version,
+		&i.UpdateTime,
 	)
 	return i, err
+}
+
+const updateOrganization = `-- name: UpdateOrganization :exec
+UPDATE subscription.organization
+SET display_name            = $2,
+    allow_http              = $3,
+    plan                    = $4,
+    webhooks_available      = $5,
+    record_retention_ns     = $6,
+    webhook_defaults        = $7,
+    quota_events_per_second = $8,
+    quota_burst             = $9,
+    client_id               = $10,
+    secrets                 = $11,
+    version                 = $12,
+    update_time             = $13
+WHERE id = $1
+`
+
+type UpdateOrganizationParams struct {
+	ID                   string
+	DisplayName          string
+	AllowHTTP            bool
+	Plan                 string
+	WebhooksAvailable    bool
+	RecordRetentionNs    *int64
+	WebhookDefaults      column.WebhookDefaults
+	QuotaEventsPerSecond *float64
+	QuotaBurst           *int32
+	ClientID             int64
+	Secrets              []column.Secret
+	Version              int64
+	UpdateTime           time.Time
+}
+
+func (q *Queries) UpdateOrganization(ctx context.Context, arg UpdateOrganizationParams) error {
+	_, err := q.db.Exec(ctx, updateOrganization,
+		arg.ID,
+		arg.DisplayName,
+		arg.AllowHTTP,
+		arg.Plan,
+		arg.WebhooksAvailable,
+		arg.RecordRetentionNs,
+		arg.WebhookDefaults,
+		arg.QuotaEventsPerSecond,
+		arg.QuotaBurst,
+		arg.ClientID,
+		arg.Secrets,
+		arg.Version,
+		arg.UpdateTime,
+	)
+	return err
 }

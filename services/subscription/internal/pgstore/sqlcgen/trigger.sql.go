@@ -8,14 +8,157 @@ package sqlcgen
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
-const knownTriggers = `-- name: KnownTriggers :many
-SELECT id FROM subscription.trigger WHERE id = ANY ($1::text[])
+const deleteTrigger = `-- name: DeleteTrigger :exec
+DELETE FROM subscription.trigger WHERE organization = $1 AND id = $2
 `
 
-func (q *Queries) KnownTriggers(ctx context.Context, ids []string) ([]string, error) {
-	rows, err := q.db.Query(ctx, knownTriggers, ids)
+type DeleteTriggerParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) DeleteTrigger(ctx context.Context, arg DeleteTriggerParams) error {
+	_, err := q.db.Exec(ctx, deleteTrigger, arg.Organization, arg.ID)
+	return err
+}
+
+const insertTrigger = `-- name: InsertTrigger :exec
+INSERT INTO subscription.trigger (
+    organization, id, display_name, description, group_name, schema, sample,
+    deprecated, schema_warn_only, built_in, operational, version, create_time, update_time
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+`
+
+type InsertTriggerParams struct {
+	Organization   string
+	ID             string
+	DisplayName    string
+	Description    string
+	GroupName      string
+	Schema         string
+	Sample         string
+	Deprecated     bool
+	SchemaWarnOnly bool
+	BuiltIn        bool
+	Operational    bool
+	Version        int64
+	CreateTime     time.Time
+	UpdateTime     time.Time
+}
+
+func (q *Queries) InsertTrigger(ctx context.Context, arg InsertTriggerParams) error {
+	_, err := q.db.Exec(ctx, insertTrigger,
+		arg.Organization,
+		arg.ID,
+		arg.DisplayName,
+		arg.Description,
+		arg.GroupName,
+		arg.Schema,
+		arg.Sample,
+		arg.Deprecated,
+		arg.SchemaWarnOnly,
+		arg.BuiltIn,
+		arg.Operational,
+		arg.Version,
+		arg.CreateTime,
+		arg.UpdateTime,
+	)
+	return err
+}
+
+const lockPlatformTriggers = `-- name: LockPlatformTriggers :many
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time, organization, deprecated, schema_warn_only, built_in, operational, version FROM subscription.trigger
+WHERE organization = '' AND id = ANY ($1::text[])
+ORDER BY id
+FOR UPDATE
+`
+
+func (q *Queries) LockPlatformTriggers(ctx context.Context, ids []string) ([]TriggerRow, error) {
+	rows, err := q.db.Query(ctx, lockPlatformTriggers, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TriggerRow
+	for rows.Next() {
+		var i TriggerRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.DisplayName,
+			&i.Description,
+			&i.GroupName,
+			&i.Schema,
+			&i.Sample,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Organization,
+			&i.Deprecated,
+			&i.SchemaWarnOnly,
+			&i.BuiltIn,
+			&i.Operational,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockTrigger = `-- name: LockTrigger :one
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time, organization, deprecated, schema_warn_only, built_in, operational, version FROM subscription.trigger WHERE organization = $1 AND id = $2 FOR UPDATE
+`
+
+type LockTriggerParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) LockTrigger(ctx context.Context, arg LockTriggerParams) (TriggerRow, error) {
+	row := q.db.QueryRow(ctx, lockTrigger, arg.Organization, arg.ID)
+	var i TriggerRow
+	err := row.Scan(
+		&i.ID,
+		&i.DisplayName,
+		&i.Description,
+		&i.GroupName,
+		&i.Schema,
+		&i.Sample,
+		&i.CreateTime,
+		&i.UpdateTime,
+		&i.Organization,
+		&i.Deprecated,
+		&i.SchemaWarnOnly,
+		&i.BuiltIn,
+		&i.Operational,
+		&i.Version,
+	)
+	return i, err
+}
+
+const shareTriggers = `-- name: ShareTriggers :many
+SELECT id FROM subscription.trigger
+WHERE organization IN ('', $1::text) AND id = ANY ($2::text[])
+ORDER BY organization, id
+FOR KEY SHARE
+`
+
+type ShareTriggersParams struct {
+	Organization string
+	Ids          []string
+}
+
+// Returns which of the ids are triggers that an organization knows, which nobody can take away before this transaction
+// ends.
+func (q *Queries) ShareTriggers(ctx context.Context, arg ShareTriggersParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, shareTriggers, arg.Organization, arg.Ids)
 	if err != nil {
 		return nil, err
 	}
@@ -35,11 +178,16 @@ func (q *Queries) KnownTriggers(ctx context.Context, ids []string) ([]string, er
 }
 
 const trigger = `-- name: Trigger :one
-SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger WHERE id = $1
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time, organization, deprecated, schema_warn_only, built_in, operational, version FROM subscription.trigger WHERE organization = $1 AND id = $2
 `
 
-func (q *Queries) Trigger(ctx context.Context, id string) (TriggerRow, error) {
-	row := q.db.QueryRow(ctx, trigger, id)
+type TriggerParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) Trigger(ctx context.Context, arg TriggerParams) (TriggerRow, error) {
+	row := q.db.QueryRow(ctx, trigger, arg.Organization, arg.ID)
 	var i TriggerRow
 	err := row.Scan(
 		&i.ID,
@@ -50,21 +198,31 @@ func (q *Queries) Trigger(ctx context.Context, id string) (TriggerRow, error) {
 		&i.Sample,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Organization,
+		&i.Deprecated,
+		&i.SchemaWarnOnly,
+		&i.BuiltIn,
+		&i.Operational,
+		&i.Version,
 	)
 	return i, err
 }
 
 const triggersAfter = `-- name: TriggersAfter :many
-SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger WHERE id > $1 ORDER BY id LIMIT $2::bigint
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time, organization, deprecated, schema_warn_only, built_in, operational, version FROM subscription.trigger
+WHERE (organization, id) > ($1::text COLLATE "C", $2::text COLLATE "C")
+ORDER BY organization, id
+LIMIT $3::bigint
 `
 
 type TriggersAfterParams struct {
-	After   string
-	MaxRows int64
+	AfterOrganization string
+	AfterID           string
+	MaxRows           int64
 }
 
 func (q *Queries) TriggersAfter(ctx context.Context, arg TriggersAfterParams) ([]TriggerRow, error) {
-	rows, err := q.db.Query(ctx, triggersAfter, arg.After, arg.MaxRows)
+	rows, err := q.db.Query(ctx, triggersAfter, arg.AfterOrganization, arg.AfterID, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +239,12 @@ func (q *Queries) TriggersAfter(ctx context.Context, arg TriggersAfterParams) ([
 			&i.Sample,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Organization,
+			&i.Deprecated,
+			&i.SchemaWarnOnly,
+			&i.BuiltIn,
+			&i.Operational,
+			&i.Version,
 		); err != nil {
 			return nil, err
 		}
@@ -93,20 +257,39 @@ func (q *Queries) TriggersAfter(ctx context.Context, arg TriggersAfterParams) ([
 }
 
 const triggersByGroupAfter = `-- name: TriggersByGroupAfter :many
-SELECT id, display_name, description, group_name, schema, sample, create_time, update_time FROM subscription.trigger
-WHERE (group_name, id) > ($1::text COLLATE "C", $2::text COLLATE "C")
+SELECT id, display_name, description, group_name, schema, sample, create_time, update_time, organization, deprecated, schema_warn_only, built_in, operational, version FROM subscription.trigger
+WHERE organization IN ('', $1)
+  AND (group_name, id) > ($2::text COLLATE "C", $3::text COLLATE "C")
+  AND ($4::text IS NULL OR group_name = $4)
+  AND ($5::boolean IS NULL OR deprecated = $5)
+  AND ($6::boolean IS NULL OR built_in = $6)
+  AND ($7::boolean IS NULL OR operational = $7)
 ORDER BY group_name, id
-LIMIT $3::bigint
+LIMIT $8::bigint
 `
 
 type TriggersByGroupAfterParams struct {
-	AfterGroup string
-	AfterID    string
-	MaxRows    int64
+	Organization string
+	AfterGroup   string
+	AfterID      string
+	GroupName    *string
+	Deprecated   *bool
+	BuiltIn      *bool
+	Operational  *bool
+	MaxRows      int64
 }
 
 func (q *Queries) TriggersByGroupAfter(ctx context.Context, arg TriggersByGroupAfterParams) ([]TriggerRow, error) {
-	rows, err := q.db.Query(ctx, triggersByGroupAfter, arg.AfterGroup, arg.AfterID, arg.MaxRows)
+	rows, err := q.db.Query(ctx, triggersByGroupAfter,
+		arg.Organization,
+		arg.AfterGroup,
+		arg.AfterID,
+		arg.GroupName,
+		arg.Deprecated,
+		arg.BuiltIn,
+		arg.Operational,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +306,12 @@ func (q *Queries) TriggersByGroupAfter(ctx context.Context, arg TriggersByGroupA
 			&i.Sample,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Organization,
+			&i.Deprecated,
+			&i.SchemaWarnOnly,
+			&i.BuiltIn,
+			&i.Operational,
+			&i.Version,
 		); err != nil {
 			return nil, err
 		}
@@ -134,43 +323,101 @@ func (q *Queries) TriggersByGroupAfter(ctx context.Context, arg TriggersByGroupA
 	return items, nil
 }
 
-const upsertTrigger = `-- name: UpsertTrigger :execrows
-INSERT INTO subscription.trigger AS t (id, display_name, description, group_name, schema, sample, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
-ON CONFLICT (id) DO UPDATE
-SET display_name = excluded.display_name,
-    description  = excluded.description,
-    group_name   = excluded.group_name,
-    schema       = excluded.schema,
-    sample       = excluded.sample,
-    update_time  = excluded.update_time
-WHERE (t.display_name, t.description, t.group_name, t.schema, t.sample)
-      IS DISTINCT FROM (excluded.display_name, excluded.description, excluded.group_name, excluded.schema, excluded.sample)
+const updateTrigger = `-- name: UpdateTrigger :exec
+UPDATE subscription.trigger
+SET display_name     = $3,
+    description      = $4,
+    group_name       = $5,
+    schema           = $6,
+    sample           = $7,
+    deprecated       = $8,
+    schema_warn_only = $9,
+    built_in         = $10,
+    operational      = $11,
+    version          = $12,
+    update_time      = $13
+WHERE organization = $1 AND id = $2
 `
 
-type UpsertTriggerParams struct {
-	ID          string
-	DisplayName string
-	Description string
-	GroupName   string
-	Schema      string
-	Sample      string
-	Now         time.Time
+type UpdateTriggerParams struct {
+	Organization   string
+	ID             string
+	DisplayName    string
+	Description    string
+	GroupName      string
+	Schema         string
+	Sample         string
+	Deprecated     bool
+	SchemaWarnOnly bool
+	BuiltIn        bool
+	Operational    bool
+	Version        int64
+	UpdateTime     time.Time
 }
 
-// Touches no row when nothing differs.
-func (q *Queries) UpsertTrigger(ctx context.Context, arg UpsertTriggerParams) (int64, error) {
-	result, err := q.db.Exec(ctx, upsertTrigger,
+func (q *Queries) UpdateTrigger(ctx context.Context, arg UpdateTriggerParams) error {
+	_, err := q.db.Exec(ctx, updateTrigger,
+		arg.Organization,
 		arg.ID,
 		arg.DisplayName,
 		arg.Description,
 		arg.GroupName,
 		arg.Schema,
 		arg.Sample,
-		arg.Now,
+		arg.Deprecated,
+		arg.SchemaWarnOnly,
+		arg.BuiltIn,
+		arg.Operational,
+		arg.Version,
+		arg.UpdateTime,
 	)
+	return err
+}
+
+const webhooksAskingFor = `-- name: WebhooksAskingFor :many
+SELECT organization, id, display_name, count(*) OVER () AS total FROM subscription.webhook
+WHERE triggers && $1::text[]
+  AND ($2::text = '' OR organization = $2::text)
+ORDER BY organization, create_time, id
+LIMIT $3::bigint
+`
+
+type WebhooksAskingForParams struct {
+	Asked        []string
+	Organization string
+	MaxRows      int64
+}
+
+type WebhooksAskingForRow struct {
+	Organization string
+	ID           uuid.UUID
+	DisplayName  string
+	Total        int64
+}
+
+// The first of the webhooks that ask for one of the given triggers or groups, and how many there are in all. Those of
+// an organization's own triggers are its own.
+func (q *Queries) WebhooksAskingFor(ctx context.Context, arg WebhooksAskingForParams) ([]WebhooksAskingForRow, error) {
+	rows, err := q.db.Query(ctx, webhooksAskingFor, arg.Asked, arg.Organization, arg.MaxRows)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	var items []WebhooksAskingForRow
+	for rows.Next() {
+		var i WebhooksAskingForRow
+		if err := rows.Scan(
+			&i.Organization,
+			&i.ID,
+			&i.DisplayName,
+			&i.Total,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

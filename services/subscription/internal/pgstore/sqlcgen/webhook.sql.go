@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 const deleteWebhook = `-- name: DeleteWebhook :exec
@@ -21,30 +22,62 @@ func (q *Queries) DeleteWebhook(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const holdOrganization = `-- name: HoldOrganization :one
+SELECT id, display_name, allow_http, create_time, delete_time, plan, webhooks_available, record_retention_ns, webhook_defaults, quota_events_per_second, quota_burst, client_id, secrets, version, update_time FROM subscription.organization WHERE id = $1 AND delete_time IS NULL FOR NO KEY UPDATE
+`
+
+// Returns an organization to which nobody else can add a webhook before this transaction ends, and that nobody can
+// take away. Foreign keys to it can still be checked meanwhile.
+func (q *Queries) HoldOrganization(ctx context.Context, id string) (OrganizationRow, error) {
+	row := q.db.QueryRow(ctx, holdOrganization, id)
+	var i OrganizationRow
+	err := row.Scan(
+		&i.ID,
+		&i.DisplayName,
+		&i.AllowHTTP,
+		&i.CreateTime,
+		&i.DeleteTime,
+		&i.Plan,
+		&i.WebhooksAvailable,
+		&i.RecordRetentionNs,
+		&i.WebhookDefaults,
+		&i.QuotaEventsPerSecond,
+		&i.QuotaBurst,
+		&i.ClientID,
+		&i.Secrets,
+		&i.Version,
+		&i.UpdateTime,
+	)
+	return i, err
+}
+
 const insertWebhook = `-- name: InsertWebhook :exec
 INSERT INTO subscription.webhook (
-    id, organization, display_name, target_url, triggers, sealed_secrets, paused,
-    max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    id, organization, display_name, target_url, triggers, status, status_reason, status_time, generation, dialect,
+    event_types, teams, filter, metadata, settings, secrets, revision, create_time, update_time
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 `
 
 type InsertWebhookParams struct {
-	ID            uuid.UUID
-	Organization  string
-	DisplayName   string
-	TargetURL     string
-	Triggers      []string
-	SealedSecrets [][]byte
-	Paused        bool
-	MaxRetries    *int32
-	FirstDelayNs  *int64
-	Factor        *float64
-	MaxDelayNs    *int64
-	Jitter        *float64
-	TimeoutNs     int64
-	Revision      int64
-	CreateTime    time.Time
-	UpdateTime    time.Time
+	ID           uuid.UUID
+	Organization string
+	DisplayName  string
+	TargetURL    string
+	Triggers     []string
+	Status       string
+	StatusReason string
+	StatusTime   time.Time
+	Generation   int64
+	Dialect      string
+	EventTypes   []string
+	Teams        []string
+	Filter       string
+	Metadata     []byte
+	Settings     []byte
+	Secrets      []byte
+	Revision     int64
+	CreateTime   time.Time
+	UpdateTime   time.Time
 }
 
 func (q *Queries) InsertWebhook(ctx context.Context, arg InsertWebhookParams) error {
@@ -54,14 +87,17 @@ func (q *Queries) InsertWebhook(ctx context.Context, arg InsertWebhookParams) er
 		arg.DisplayName,
 		arg.TargetURL,
 		arg.Triggers,
-		arg.SealedSecrets,
-		arg.Paused,
-		arg.MaxRetries,
-		arg.FirstDelayNs,
-		arg.Factor,
-		arg.MaxDelayNs,
-		arg.Jitter,
-		arg.TimeoutNs,
+		arg.Status,
+		arg.StatusReason,
+		arg.StatusTime,
+		arg.Generation,
+		arg.Dialect,
+		arg.EventTypes,
+		arg.Teams,
+		arg.Filter,
+		arg.Metadata,
+		arg.Settings,
+		arg.Secrets,
 		arg.Revision,
 		arg.CreateTime,
 		arg.UpdateTime,
@@ -70,7 +106,7 @@ func (q *Queries) InsertWebhook(ctx context.Context, arg InsertWebhookParams) er
 }
 
 const lockWebhook = `-- name: LockWebhook :one
-SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook WHERE id = $1 AND organization = $2 FOR UPDATE
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook WHERE id = $1 AND organization = $2 FOR UPDATE
 `
 
 type LockWebhookParams struct {
@@ -87,68 +123,43 @@ func (q *Queries) LockWebhook(ctx context.Context, arg LockWebhookParams) (Webho
 		&i.DisplayName,
 		&i.TargetURL,
 		&i.Triggers,
-		&i.SealedSecrets,
-		&i.Paused,
-		&i.MaxRetries,
-		&i.FirstDelayNs,
-		&i.Factor,
-		&i.MaxDelayNs,
-		&i.Jitter,
-		&i.TimeoutNs,
 		&i.Revision,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Status,
+		&i.StatusReason,
+		&i.StatusTime,
+		&i.Generation,
+		&i.Dialect,
+		&i.EventTypes,
+		&i.Teams,
+		&i.Filter,
+		&i.Metadata,
+		&i.Settings,
+		&i.Secrets,
 	)
 	return i, err
 }
 
-const organizationWebhooksAfter = `-- name: OrganizationWebhooksAfter :many
-SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook
-WHERE organization = $1
-  AND (create_time, id) > ($2::timestamptz, $3::uuid)
-ORDER BY create_time, id
-LIMIT $4::bigint
+const triggerFacts = `-- name: TriggerFacts :many
+SELECT id, deprecated FROM subscription.trigger WHERE organization IN ('', $1::text) ORDER BY id
 `
 
-type OrganizationWebhooksAfterParams struct {
-	Organization string
-	AfterTime    time.Time
-	AfterID      uuid.UUID
-	MaxRows      int64
+type TriggerFactsRow struct {
+	ID         string
+	Deprecated bool
 }
 
-func (q *Queries) OrganizationWebhooksAfter(ctx context.Context, arg OrganizationWebhooksAfterParams) ([]WebhookRow, error) {
-	rows, err := q.db.Query(ctx, organizationWebhooksAfter,
-		arg.Organization,
-		arg.AfterTime,
-		arg.AfterID,
-		arg.MaxRows,
-	)
+func (q *Queries) TriggerFacts(ctx context.Context, organization string) ([]TriggerFactsRow, error) {
+	rows, err := q.db.Query(ctx, triggerFacts, organization)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []WebhookRow
+	var items []TriggerFactsRow
 	for rows.Next() {
-		var i WebhookRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Organization,
-			&i.DisplayName,
-			&i.TargetURL,
-			&i.Triggers,
-			&i.SealedSecrets,
-			&i.Paused,
-			&i.MaxRetries,
-			&i.FirstDelayNs,
-			&i.Factor,
-			&i.MaxDelayNs,
-			&i.Jitter,
-			&i.TimeoutNs,
-			&i.Revision,
-			&i.CreateTime,
-			&i.UpdateTime,
-		); err != nil {
+		var i TriggerFactsRow
+		if err := rows.Scan(&i.ID, &i.Deprecated); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -159,39 +170,93 @@ func (q *Queries) OrganizationWebhooksAfter(ctx context.Context, arg Organizatio
 	return items, nil
 }
 
+const triggerSample = `-- name: TriggerSample :one
+SELECT sample FROM subscription.trigger
+WHERE organization IN ('', $1::text) AND id = $2
+ORDER BY organization DESC
+LIMIT 1
+`
+
+type TriggerSampleParams struct {
+	Organization string
+	ID           string
+}
+
+func (q *Queries) TriggerSample(ctx context.Context, arg TriggerSampleParams) (string, error) {
+	row := q.db.QueryRow(ctx, triggerSample, arg.Organization, arg.ID)
+	var sample string
+	err := row.Scan(&sample)
+	return sample, err
+}
+
+const triggersOfOtherWebhooks = `-- name: TriggersOfOtherWebhooks :many
+SELECT triggers FROM subscription.webhook WHERE organization = $1 AND id <> $2
+`
+
+type TriggersOfOtherWebhooksParams struct {
+	Organization string
+	But          uuid.UUID
+}
+
+func (q *Queries) TriggersOfOtherWebhooks(ctx context.Context, arg TriggersOfOtherWebhooksParams) ([][]string, error) {
+	rows, err := q.db.Query(ctx, triggersOfOtherWebhooks, arg.Organization, arg.But)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items [][]string
+	for rows.Next() {
+		var triggers []string
+		if err := rows.Scan(&triggers); err != nil {
+			return nil, err
+		}
+		items = append(items, triggers)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const updateWebhook = `-- name: UpdateWebhook :exec
 UPDATE subscription.webhook
-SET display_name   = $2,
-    target_url     = $3,
-    triggers       = $4,
-    sealed_secrets = $5,
-    paused         = $6,
-    max_retries    = $7,
-    first_delay_ns = $8,
-    factor         = $9,
-    max_delay_ns   = $10,
-    jitter         = $11,
-    timeout_ns     = $12,
-    revision       = $13,
-    update_time    = $14
+SET display_name  = $2,
+    target_url    = $3,
+    triggers      = $4,
+    status        = $5,
+    status_reason = $6,
+    status_time   = $7,
+    generation    = $8,
+    dialect       = $9,
+    event_types   = $10,
+    teams         = $11,
+    filter        = $12,
+    metadata      = $13,
+    settings      = $14,
+    secrets       = $15,
+    revision      = $16,
+    update_time   = $17
 WHERE id = $1
 `
 
 type UpdateWebhookParams struct {
-	ID            uuid.UUID
-	DisplayName   string
-	TargetURL     string
-	Triggers      []string
-	SealedSecrets [][]byte
-	Paused        bool
-	MaxRetries    *int32
-	FirstDelayNs  *int64
-	Factor        *float64
-	MaxDelayNs    *int64
-	Jitter        *float64
-	TimeoutNs     int64
-	Revision      int64
-	UpdateTime    time.Time
+	ID           uuid.UUID
+	DisplayName  string
+	TargetURL    string
+	Triggers     []string
+	Status       string
+	StatusReason string
+	StatusTime   time.Time
+	Generation   int64
+	Dialect      string
+	EventTypes   []string
+	Teams        []string
+	Filter       string
+	Metadata     []byte
+	Settings     []byte
+	Secrets      []byte
+	Revision     int64
+	UpdateTime   time.Time
 }
 
 func (q *Queries) UpdateWebhook(ctx context.Context, arg UpdateWebhookParams) error {
@@ -200,14 +265,17 @@ func (q *Queries) UpdateWebhook(ctx context.Context, arg UpdateWebhookParams) er
 		arg.DisplayName,
 		arg.TargetURL,
 		arg.Triggers,
-		arg.SealedSecrets,
-		arg.Paused,
-		arg.MaxRetries,
-		arg.FirstDelayNs,
-		arg.Factor,
-		arg.MaxDelayNs,
-		arg.Jitter,
-		arg.TimeoutNs,
+		arg.Status,
+		arg.StatusReason,
+		arg.StatusTime,
+		arg.Generation,
+		arg.Dialect,
+		arg.EventTypes,
+		arg.Teams,
+		arg.Filter,
+		arg.Metadata,
+		arg.Settings,
+		arg.Secrets,
 		arg.Revision,
 		arg.UpdateTime,
 	)
@@ -215,7 +283,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, arg UpdateWebhookParams) er
 }
 
 const webhook = `-- name: Webhook :one
-SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook WHERE id = $1 AND organization = $2
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook WHERE id = $1 AND organization = $2
 `
 
 type WebhookParams struct {
@@ -232,23 +300,26 @@ func (q *Queries) Webhook(ctx context.Context, arg WebhookParams) (WebhookRow, e
 		&i.DisplayName,
 		&i.TargetURL,
 		&i.Triggers,
-		&i.SealedSecrets,
-		&i.Paused,
-		&i.MaxRetries,
-		&i.FirstDelayNs,
-		&i.Factor,
-		&i.MaxDelayNs,
-		&i.Jitter,
-		&i.TimeoutNs,
 		&i.Revision,
 		&i.CreateTime,
 		&i.UpdateTime,
+		&i.Status,
+		&i.StatusReason,
+		&i.StatusTime,
+		&i.Generation,
+		&i.Dialect,
+		&i.EventTypes,
+		&i.Teams,
+		&i.Filter,
+		&i.Metadata,
+		&i.Settings,
+		&i.Secrets,
 	)
 	return i, err
 }
 
 const webhooksAfter = `-- name: WebhooksAfter :many
-SELECT id, organization, display_name, target_url, triggers, sealed_secrets, paused, max_retries, first_delay_ns, factor, max_delay_ns, jitter, timeout_ns, revision, create_time, update_time FROM subscription.webhook WHERE id > $1 ORDER BY id LIMIT $2::bigint
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook WHERE id > $1 ORDER BY id LIMIT $2::bigint
 `
 
 type WebhooksAfterParams struct {
@@ -271,17 +342,599 @@ func (q *Queries) WebhooksAfter(ctx context.Context, arg WebhooksAfterParams) ([
 			&i.DisplayName,
 			&i.TargetURL,
 			&i.Triggers,
-			&i.SealedSecrets,
-			&i.Paused,
-			&i.MaxRetries,
-			&i.FirstDelayNs,
-			&i.Factor,
-			&i.MaxDelayNs,
-			&i.Jitter,
-			&i.TimeoutNs,
 			&i.Revision,
 			&i.CreateTime,
 			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksAtHost = `-- name: WebhooksAtHost :many
+SELECT id, target_url, triggers, create_time FROM subscription.webhook
+WHERE organization = $1
+  AND strpos(lower(target_url), $2::text) > 0
+  AND (create_time, id) > ($3::timestamptz, $4::uuid)
+ORDER BY create_time, id
+LIMIT $5::bigint
+`
+
+type WebhooksAtHostParams struct {
+	Organization string
+	Host         string
+	AfterTime    time.Time
+	AfterID      uuid.UUID
+	MaxRows      int64
+}
+
+type WebhooksAtHostRow struct {
+	ID         uuid.UUID
+	TargetURL  string
+	Triggers   []string
+	CreateTime time.Time
+}
+
+// Returns those whose URL may be one with the host, oldest first; the host is in lower case.
+func (q *Queries) WebhooksAtHost(ctx context.Context, arg WebhooksAtHostParams) ([]WebhooksAtHostRow, error) {
+	rows, err := q.db.Query(ctx, webhooksAtHost,
+		arg.Organization,
+		arg.Host,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhooksAtHostRow
+	for rows.Next() {
+		var i WebhooksAtHostRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.CreateTime,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByCreatedDown = `-- name: WebhooksByCreatedDown :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::timestamptz IS NULL
+       OR (create_time, id) < ($8::timestamptz, $9::uuid))
+ORDER BY create_time DESC, id DESC
+LIMIT $10::bigint
+`
+
+type WebhooksByCreatedDownParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterTime    *time.Time
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByCreatedDown(ctx context.Context, arg WebhooksByCreatedDownParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByCreatedDown,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByCreatedUp = `-- name: WebhooksByCreatedUp :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::timestamptz IS NULL
+       OR (create_time, id) > ($8::timestamptz, $9::uuid))
+ORDER BY create_time, id
+LIMIT $10::bigint
+`
+
+type WebhooksByCreatedUpParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterTime    *time.Time
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByCreatedUp(ctx context.Context, arg WebhooksByCreatedUpParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByCreatedUp,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByID = `-- name: WebhooksByID :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook WHERE organization = $1 AND id = ANY ($2::uuid[])
+`
+
+type WebhooksByIDParams struct {
+	Organization string
+	Ids          []uuid.UUID
+}
+
+func (q *Queries) WebhooksByID(ctx context.Context, arg WebhooksByIDParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByID, arg.Organization, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByNameDown = `-- name: WebhooksByNameDown :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::text IS NULL
+       OR (display_name, id) < ($8::text, $9::uuid))
+ORDER BY display_name DESC, id DESC
+LIMIT $10::bigint
+`
+
+type WebhooksByNameDownParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterName    *string
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByNameDown(ctx context.Context, arg WebhooksByNameDownParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByNameDown,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterName,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByNameUp = `-- name: WebhooksByNameUp :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::text IS NULL
+       OR (display_name, id) > ($8::text, $9::uuid))
+ORDER BY display_name, id
+LIMIT $10::bigint
+`
+
+type WebhooksByNameUpParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterName    *string
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByNameUp(ctx context.Context, arg WebhooksByNameUpParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByNameUp,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterName,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByUpdatedDown = `-- name: WebhooksByUpdatedDown :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::timestamptz IS NULL
+       OR (update_time, id) < ($8::timestamptz, $9::uuid))
+ORDER BY update_time DESC, id DESC
+LIMIT $10::bigint
+`
+
+type WebhooksByUpdatedDownParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterTime    *time.Time
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByUpdatedDown(ctx context.Context, arg WebhooksByUpdatedDownParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByUpdatedDown,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const webhooksByUpdatedUp = `-- name: WebhooksByUpdatedUp :many
+SELECT id, organization, display_name, target_url, triggers, revision, create_time, update_time, status, status_reason, status_time, generation, dialect, event_types, teams, filter, metadata, settings, secrets FROM subscription.webhook
+WHERE organization = $1
+  AND ($2::text IS NULL OR status = $2::text)
+  AND ($3::text[] IS NULL OR triggers && $3::text[])
+  AND ($4::text IS NULL OR dialect = $4::text)
+  AND ($5::text IS NULL OR target_url = $5::text)
+  AND ($6::text IS NULL OR $6::text = ANY (teams))
+  AND ($7::jsonb IS NULL OR metadata @> $7::jsonb)
+  AND ($8::timestamptz IS NULL
+       OR (update_time, id) > ($8::timestamptz, $9::uuid))
+ORDER BY update_time, id
+LIMIT $10::bigint
+`
+
+type WebhooksByUpdatedUpParams struct {
+	Organization string
+	Status       *string
+	Patterns     []string
+	Dialect      *string
+	TargetURL    *string
+	Team         *string
+	Metadata     []byte
+	AfterTime    *time.Time
+	AfterID      pgtype.UUID
+	MaxRows      int64
+}
+
+func (q *Queries) WebhooksByUpdatedUp(ctx context.Context, arg WebhooksByUpdatedUpParams) ([]WebhookRow, error) {
+	rows, err := q.db.Query(ctx, webhooksByUpdatedUp,
+		arg.Organization,
+		arg.Status,
+		arg.Patterns,
+		arg.Dialect,
+		arg.TargetURL,
+		arg.Team,
+		arg.Metadata,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookRow
+	for rows.Next() {
+		var i WebhookRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Organization,
+			&i.DisplayName,
+			&i.TargetURL,
+			&i.Triggers,
+			&i.Revision,
+			&i.CreateTime,
+			&i.UpdateTime,
+			&i.Status,
+			&i.StatusReason,
+			&i.StatusTime,
+			&i.Generation,
+			&i.Dialect,
+			&i.EventTypes,
+			&i.Teams,
+			&i.Filter,
+			&i.Metadata,
+			&i.Settings,
+			&i.Secrets,
 		); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,68 @@
+package grpcapi
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/google/uuid"
+
+	"github.com/meetwire/meetwire/pkg/fault"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// HealthStore is where the health of webhooks is kept.
+type HealthStore interface {
+	// Health returns the health of a webhook: fault.NotFound when nothing is known of it.
+	Health(ctx context.Context, organization string, webhook uuid.UUID) (*core.Health, error)
+}
+
+// Webhooks is the configuration in force.
+type Webhooks interface {
+	// Webhook returns a webhook, or false when none has this id.
+	Webhook(id string) (*core.Webhook, bool)
+}
+
+// GetWebhookHealth implements DeliveryService. A webhook without an attempt since it was created, or enabled, is well.
+func (d *Deliveries) GetWebhookHealth(ctx context.Context, request *deliveryv1.GetWebhookHealthRequest) (*deliveryv1.WebhookHealth, error) {
+	parent, ok := strings.CutSuffix(request.GetName(), "/health")
+	if !ok {
+		return nil, invalidName("name", "must have the form organizations/{organization}/webhooks/{webhook}/health")
+	}
+	organization, id, err := resourceName("name", parent, "webhooks")
+	if err != nil {
+		return nil, err
+	}
+	webhook, ok := d.Webhooks.Webhook(id.String())
+	if !ok || webhook.Organization != organization {
+		return nil, fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "no such webhook")
+	}
+	health, err := d.Health.Health(ctx, organization, id)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	if err != nil || health.Generation < webhook.Generation {
+		health = &core.Health{Generation: webhook.Generation}
+	}
+	return &deliveryv1.WebhookHealth{
+		Name:                 request.GetName(),
+		Generation:           health.Generation,
+		ConsecutiveFailures:  health.ConsecutiveFailures,
+		FailingSince:         timeOrNil(health.FailingSince),
+		FailingDeliveryCount: int32(len(health.FailingDeliveries)), //nolint:gosec // G115: at most three
+		LastSuccessTime:      timeOrNil(health.LastSuccess),
+		LastFailureTime:      timeOrNil(health.LastFailure),
+		LastStatusCode:       int32(health.LastStatus), //nolint:gosec // G115: three digits
+		LastErrorClass:       health.LastErrorClass,
+	}, nil
+}
+
+func timeOrNil(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

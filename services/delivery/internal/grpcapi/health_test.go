@@ -1,0 +1,141 @@
+package grpcapi_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/meetwire/meetwire/pkg/fault"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+	"github.com/meetwire/meetwire/services/delivery/internal/grpcapi"
+)
+
+// fakeHealth has the health of one webhook.
+type fakeHealth struct {
+	health *core.Health
+	err    error
+}
+
+func (f *fakeHealth) Health(context.Context, string, uuid.UUID) (*core.Health, error) {
+	return f.health, f.err
+}
+
+// fakeWebhooks has one webhook.
+type fakeWebhooks struct{ webhook core.Webhook }
+
+func (f *fakeWebhooks) Webhook(id string) (*core.Webhook, bool) {
+	return &f.webhook, id == f.webhook.ID
+}
+
+const healthName = "organizations/acme/webhooks/" + webhookID + "/health"
+
+func TestGetWebhookHealth(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	health := &fakeHealth{health: &core.Health{
+		Organization: "acme", Generation: 2, ConsecutiveFailures: 5, FailingSince: at, FailingDeliveries: []string{"a", "b"},
+		LastSuccess: at.Add(-time.Hour), LastFailure: at.Add(time.Minute), LastStatus: 503, LastErrorClass: core.ErrorStatus,
+	}}
+	webhooks := &fakeWebhooks{core.Webhook{ID: webhookID, Organization: "acme", Generation: 2}}
+	api := &grpcapi.Deliveries{Health: health, Webhooks: webhooks}
+	get := func(name string) (*deliveryv1.WebhookHealth, error) {
+		return api.GetWebhookHealth(t.Context(), &deliveryv1.GetWebhookHealthRequest{Name: name})
+	}
+	got, err := get(healthName)
+	require.NoError(t, err)
+	want := &deliveryv1.WebhookHealth{
+		Name: healthName, Generation: 2, ConsecutiveFailures: 5, FailingSince: timestamppb.New(at), FailingDeliveryCount: 2,
+		LastSuccessTime: timestamppb.New(at.Add(-time.Hour)), LastFailureTime: timestamppb.New(at.Add(time.Minute)),
+		LastStatusCode: 503, LastErrorClass: "status",
+	}
+	require.True(t, proto.Equal(want, got), "%v", got)
+
+	webhooks.webhook.Generation = 3
+	got, err = get(healthName)
+	require.NoError(t, err)
+	require.True(t, proto.Equal(&deliveryv1.WebhookHealth{Name: healthName, Generation: 3}, got), "it was enabled since: %v", got)
+	health.err = fault.New(fault.NotFound, "NOT_FOUND", "nothing")
+	got, err = get(healthName)
+	require.NoError(t, err)
+	require.True(t, proto.Equal(&deliveryv1.WebhookHealth{Name: healthName, Generation: 3}, got), "nothing was sent yet: %v", got)
+	health.err = errors.New("away")
+	_, err = get(healthName)
+	require.ErrorIs(t, err, health.err)
+
+	for _, name := range []string{
+		"organizations/other/webhooks/" + webhookID + "/health", "organizations/acme/webhooks/" + deliveryID + "/health",
+	} {
+		_, err = get(name)
+		require.True(t, fault.Is(err, fault.NotFound), "%q: %v", name, err)
+	}
+	for _, name := range badNames("webhooks") {
+		_, err = get(name + "/health")
+		requireInvalid(t, err, "name", name)
+	}
+	_, err = get("organizations/acme/webhooks/" + webhookID)
+	requireInvalid(t, err, "name", "without health")
+}
+
+// organizations are those that exist at a revision.
+type organizations struct {
+	exists bool
+	err    error
+	waited int64
+}
+
+func (o *organizations) WaitFor(_ context.Context, revision int64) error {
+	o.waited = revision
+	return o.err
+}
+
+func (o *organizations) HasOrganization(string) bool { return o.exists }
+
+// purger counts what it removes.
+type purger struct {
+	removed       int64
+	err           error
+	organizations []string
+}
+
+func (p *purger) Purge(_ context.Context, organization string) (int64, error) {
+	p.organizations = append(p.organizations, organization)
+	return p.removed, p.err
+}
+
+func TestPurgeOrganization(t *testing.T) {
+	t.Parallel()
+	known, messages, rows := new(organizations), &purger{removed: 3}, &purger{removed: 4}
+	api := &grpcapi.Internal{Organizations: known, Messages: messages, Rows: rows}
+	purge := func(organization string) (*deliveryv1.PurgeOrganizationResponse, error) {
+		return api.PurgeOrganization(t.Context(), &deliveryv1.PurgeOrganizationRequest{Organization: organization, Revision: 17})
+	}
+	got, err := purge("acme")
+	require.NoError(t, err)
+	require.True(t, proto.Equal(&deliveryv1.PurgeOrganizationResponse{MessageCount: 3, RowCount: 4}, got))
+	require.EqualValues(t, 17, known.waited)
+
+	for _, name := range []string{"", "*", ">", "a.b", "ACME"} {
+		_, err = purge(name)
+		requireInvalid(t, err, "organization", name)
+	}
+	known.exists = true
+	_, err = purge("acme")
+	require.True(t, fault.Is(err, fault.FailedPrecondition), "%v", err)
+	known.exists, known.err = false, context.DeadlineExceeded
+	_, err = purge("acme")
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	require.Equal(t, []string{"acme"}, messages.organizations)
+	require.Equal(t, []string{"acme"}, rows.organizations)
+
+	known.err, messages.err = nil, fault.New(fault.Unavailable, "AWAY", "away")
+	_, err = purge("acme")
+	require.ErrorIs(t, err, messages.err)
+	require.Len(t, rows.organizations, 1, "rows go when nothing can make new ones")
+}

@@ -1,0 +1,115 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// Bounds of a drain: how many timers are read at once, and how many of them are moved at once.
+const (
+	drainBatch   = 512
+	drainWorkers = 32
+)
+
+// CancelTimers removes everything that waits for a webhook.
+func (q *Queue) CancelTimers(ctx context.Context, organization, webhook string) error {
+	err := q.retries.Purge(ctx, jetstream.WithPurgeSubject(bus.RetryTimersFilter(organization, webhook)))
+	if err != nil {
+		return fmt.Errorf("cancel timers: %w", err)
+	}
+	return nil
+}
+
+// Drain gives everything that waits for a webhook to bury, and removes each timer after that, by its sequence: one
+// that was set anew in between stays. It ends when nothing waits any more or still reports false. Interrupted and
+// called again, it goes on with what is left; what was buried twice by then is one dead letter.
+func (q *Queue) Drain(
+	ctx context.Context, organization, webhook string, still func() bool,
+	bury func(ctx context.Context, task *core.Task, replaces string) error,
+) (moved int, err error) {
+	filter := bus.RetryTimersFilter(organization, webhook)
+	var next uint64 = 1
+	for still() {
+		timers, err := q.timers.batch(ctx, filter, next, drainBatch)
+		if err != nil || len(timers) == 0 {
+			return moved, err
+		}
+		n, err := q.drainBatch(ctx, timers, still, bury)
+		moved += n
+		if err != nil {
+			return moved, err
+		}
+		next = timers[len(timers)-1].sequence + 1
+	}
+	return moved, nil
+}
+
+// drainBatch moves timers, several at once, and returns how many it has moved and the first failure.
+func (q *Queue) drainBatch(
+	ctx context.Context, timers []rawMessage, still func() bool,
+	bury func(ctx context.Context, task *core.Task, replaces string) error,
+) (int, error) {
+	var moved atomic.Int64
+	var failure error
+	var once sync.Once
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	work := make(chan rawMessage)
+	var workers sync.WaitGroup
+	for range drainWorkers {
+		workers.Go(func() {
+			for timer := range work {
+				if ctx.Err() != nil || !still() {
+					continue
+				}
+				if err := q.moveTimer(ctx, timer, bury); err != nil {
+					once.Do(func() { failure = err })
+					cancel()
+					continue
+				}
+				moved.Add(1)
+			}
+		})
+	}
+	for _, timer := range timers {
+		work <- timer
+	}
+	close(work)
+	workers.Wait()
+	return int(moved.Load()), failure
+}
+
+func (q *Queue) moveTimer(ctx context.Context, timer rawMessage, bury func(ctx context.Context, task *core.Task, replaces string) error) error {
+	task, err := decode(timer.header, timer.header.Get(bus.HeaderLane), timer.data)
+	if err != nil {
+		// Nobody but delivery sets timers. One that it cannot read must not keep the others from moving.
+		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.sequence, "error", err)
+		return nil
+	}
+	if err := bury(ctx, task, bus.ReplacementMsgID(bus.StreamRetries, timer.sequence)); err != nil {
+		return err
+	}
+	return q.persist(ctx, "remove a timer", func(ctx context.Context) error {
+		return q.removeTimer(ctx, timer.sequence)
+	})
+}
+
+// removeTimer removes a timer by its sequence. One that is not there any more has fired, or somebody else has removed
+// it.
+func (q *Queue) removeTimer(ctx context.Context, sequence uint64) error {
+	err := q.retries.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		if _, missing := q.retries.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,70 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/meetwire/meetwire/pkg/pg"
+	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
+)
+
+// purgeBatch is how many deliveries are removed in one transaction.
+const purgeBatch = 1000
+
+// Purge removes every row of an organization and returns how many there were. Interrupted and called again, it goes on
+// with what is left. Errors: fault.Unavailable.
+func (s *Store) Purge(ctx context.Context, organization string) (removed int64, err error) {
+	q := sqlcgen.New(s.pool)
+	for {
+		n, err := purgeDeliveries(ctx, q, organization, time.Date(math.MaxInt16, 1, 1, 0, 0, 0, 0, time.UTC))
+		removed += n.Deliveries + n.Attempts
+		if err != nil {
+			return removed, err
+		}
+		if n.Deliveries == 0 {
+			break
+		}
+	}
+	for _, purge := range []func(context.Context, string) (int64, error){q.PurgeHealth, q.PurgeCounts} {
+		n, err := purge(ctx, organization)
+		if err != nil {
+			return removed, pg.Fault(fmt.Errorf("remove what is known of an organization: %w", err))
+		}
+		removed += n
+	}
+	return removed, nil
+}
+
+// Retain removes the deliveries of an organization whose events were accepted on the days before the one of keepFrom,
+// and returns how many there were. One instance does so at a time: while another does, nothing is done.
+func (s *Store) Retain(ctx context.Context, organization string, keepFrom time.Time) (removed int64, err error) {
+	for {
+		var n sqlcgen.PurgeDeliveriesRow
+		err := pg.InTx(ctx, s.pool, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+			n = sqlcgen.PurgeDeliveriesRow{}
+			q := sqlcgen.New(tx)
+			locked, err := q.TryRetentionLock(ctx)
+			if err != nil || !locked {
+				return err
+			}
+			n, err = purgeDeliveries(ctx, q, organization, day(keepFrom))
+			return err
+		})
+		if err != nil || n.Deliveries == 0 {
+			return removed, pg.Fault(err)
+		}
+		removed += n.Deliveries
+	}
+}
+
+func purgeDeliveries(ctx context.Context, q *sqlcgen.Queries, organization string, before time.Time) (sqlcgen.PurgeDeliveriesRow, error) {
+	n, err := q.PurgeDeliveries(ctx, sqlcgen.PurgeDeliveriesParams{Organization: organization, Before: before, BatchSize: purgeBatch})
+	if err != nil {
+		return n, pg.Fault(fmt.Errorf("remove deliveries: %w", err))
+	}
+	return n, nil
+}

@@ -1,0 +1,158 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+)
+
+// Bounds of a batch: whichever is reached first.
+const (
+	batchSize  = 500
+	batchDelay = 50 * time.Millisecond
+)
+
+// consumerLife is how long the server keeps the consumer of an instance that has gone away.
+const consumerLife = time.Minute
+
+// entry is a record, nil when it cannot be read, and its sequence in the stream.
+type entry struct {
+	sequence uint64
+	record   *deliveryv1.Record
+}
+
+// tail reads RECORDS in its order. The server keeps nothing for it: whoever reads knows where to go on.
+type tail struct {
+	js     jetstream.JetStream
+	logger *slog.Logger
+	lag    prometheus.Gauge
+
+	messages jetstream.MessagesContext // nil: must be opened
+	incoming chan jetstream.Msg        // closed at the end of messages
+	failure  error                     // why; may be read when incoming is closed
+	expected uint64                    // number of the consumer's next message
+}
+
+// errGap is returned when messages got lost on the way: they are asked for again.
+var errGap = errors.New("messages are missing")
+
+// next returns the records after a position. It returns none when nothing has come for a while, and what has come when
+// the context ends. After an error it begins anew.
+func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
+	if t.messages == nil {
+		if err := t.open(ctx, position); err != nil {
+			return nil, err
+		}
+	}
+	var batch []entry
+	idle := time.NewTimer(leaseEvery)
+	defer idle.Stop()
+	var full <-chan time.Time
+	for len(batch) < batchSize {
+		select {
+		case msg, ok := <-t.incoming:
+			if !ok {
+				err := t.failure
+				t.close()
+				return nil, err
+			}
+			e, err := t.read(msg)
+			if err != nil {
+				t.close()
+				return nil, err
+			}
+			batch = append(batch, e)
+			if full == nil {
+				timer := time.NewTimer(batchDelay)
+				defer timer.Stop()
+				full = timer.C
+			}
+		case <-full:
+			return batch, nil
+		case <-idle.C:
+			return batch, nil
+		case <-ctx.Done():
+			return batch, nil
+		}
+	}
+	return batch, nil
+}
+
+// open begins to read after a position.
+func (t *tail) open(ctx context.Context, position uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	consumer, err := t.js.CreateConsumer(ctx, bus.StreamRecords, jetstream.ConsumerConfig{
+		Description:       "Writes records to Postgres.",
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       position + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		InactiveThreshold: consumerLife,
+		MemoryStorage:     true,
+		Replicas:          1,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", bus.StreamRecords, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(2*batchSize), jetstream.PullExpiry(requestTime))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", bus.StreamRecords, err)
+	}
+	t.messages, t.incoming, t.failure, t.expected = messages, make(chan jetstream.Msg), nil, 1
+	go t.pump(messages, t.incoming)
+	return nil
+}
+
+// pump hands messages on until there are no more.
+func (t *tail) pump(messages jetstream.MessagesContext, incoming chan<- jetstream.Msg) {
+	defer close(incoming)
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			// Also without a heartbeat: the consumer may be gone, which is in the memory of one server.
+			t.failure = fmt.Errorf("read %s: %w", bus.StreamRecords, err)
+			return
+		}
+		incoming <- msg
+	}
+}
+
+func (t *tail) read(msg jetstream.Msg) (entry, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return entry{}, fmt.Errorf("read the metadata of a record: %w", err)
+	}
+	if meta.Sequence.Consumer != t.expected {
+		return entry{}, fmt.Errorf("%w: number %d came instead of %d", errGap, meta.Sequence.Consumer, t.expected)
+	}
+	t.expected++
+	t.lag.Set(float64(meta.NumPending))
+	e := entry{sequence: meta.Sequence.Stream, record: new(deliveryv1.Record)}
+	if err := proto.Unmarshal(msg.Data(), e.record); err != nil {
+		// Only delivery itself publishes records.
+		t.logger.Error("record cannot be stored and is left out", "sequence", e.sequence, "error", err)
+		e.record = nil
+	}
+	return e, nil
+}
+
+// close ends the reading.
+func (t *tail) close() {
+	if t.messages == nil {
+		return
+	}
+	t.messages.Stop()
+	for range t.incoming {
+		continue // until pump has ended
+	}
+	t.messages = nil
+}

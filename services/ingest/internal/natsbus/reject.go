@@ -1,0 +1,122 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/services/ingest/internal/core"
+)
+
+// route moves an event to REJECTS when no lane carries its trigger.
+func (w *Worker) route(ctx context.Context, msg *bus.Msg) error {
+	organization, trigger, err := bus.ParseEventSubject(msg.Subject())
+	if err != nil {
+		return err
+	}
+	if w.hasLane(msg, organization, trigger) {
+		return nil
+	}
+	if _, known := w.Catalogue.Trigger(organization, trigger); bus.IsTrigger(trigger) && !known && w.young(msg) {
+		return errNotYet
+	}
+	stream, err := w.JetStream.Stream(ctx, bus.StreamEvents)
+	if err != nil {
+		return fmt.Errorf("open stream %s: %w", bus.StreamEvents, err)
+	}
+	whole, err := stream.GetMsg(ctx, msg.Sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // it has expired in between
+	}
+	if err != nil {
+		return fmt.Errorf("read the event: %w", err)
+	}
+	return w.keep(ctx, msg, organization, whole.Data, core.UnknownTrigger("type"))
+}
+
+// hasLane reports whether a lane carries an event: its trigger is one of an organization's own, or one of the platform
+// that was registered before. What is older than its trigger was of an unknown trigger, and the lane begins after it.
+func (w *Worker) hasLane(msg *bus.Msg, organization, trigger string) bool {
+	if !bus.IsTrigger(trigger) {
+		return false
+	}
+	if bus.Lane(trigger) == bus.LaneCustom {
+		return true
+	}
+	known, ok := w.Catalogue.Trigger(organization, trigger)
+	return ok && !msg.Stored.Before(known.Start)
+}
+
+// young reports that what an event names may have been configured and not have reached us yet: the event was stored
+// a moment ago, or the configuration feed has been silent since.
+func (w *Worker) young(msg *bus.Msg) bool {
+	return w.Now().Sub(msg.Stored) < core.ConfigurationDelay || !w.HeardSince(msg.Stored)
+}
+
+// reject keeps what cannot be accepted, unless it may become acceptable in a moment.
+func (w *Worker) reject(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {
+	if rule := ruleOf(reason); (rule == core.RuleUnknownOrganization || rule == core.RuleUnknownTrigger) && w.young(msg) {
+		return errNotYet
+	}
+	return w.keep(ctx, msg, organization, body, reason)
+}
+
+// keep stores an event in REJECTS with the reason.
+func (w *Worker) keep(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {
+	f := fault.From(reason)
+	field := fault.Field{}
+	if len(f.Fields) > 0 {
+		field = f.Fields[0]
+	}
+	out := nats.NewMsg(bus.RejectSubject(organization))
+	out.Data = body
+	out.Header = nats.Header{
+		bus.HeaderReason:        {field.Rule},
+		bus.HeaderField:         {oneLine(field.Path)},
+		bus.HeaderDetail:        {oneLine(field.Message)},
+		bus.HeaderSubject:       {msg.Subject()},
+		bus.HeaderOrganization:  {organization},
+		bus.HeaderEventSequence: {strconv.FormatUint(msg.Sequence, 10)},
+		bus.HeaderAcceptedAt:    {msg.Stored.UTC().Format(time.RFC3339Nano)},
+	}
+	if _, err := bus.Publish(ctx, w.JetStream, out, msg.ID()); err != nil {
+		return fmt.Errorf("keep a rejected event: %w", err)
+	}
+	w.Metrics.Rejected(field.Rule)
+	w.Logger.WarnContext(ctx, "event rejected", "organization", organization, "subject", msg.Subject(),
+		"event_sequence", msg.Sequence, "rule", field.Rule, "field", field.Path)
+	return nil
+}
+
+func ruleOf(err error) string {
+	if fields := fault.From(err).Fields; len(fields) > 0 {
+		return fields[0].Rule
+	}
+	return ""
+}
+
+// maxHeaderText bounds what of a publisher's own words goes into a header.
+const maxHeaderText = 1024
+
+// oneLine makes text fit for a header.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxHeaderText {
+		text = strings.ToValidUTF8(text[:maxHeaderText], "")
+	}
+	return strings.TrimSpace(text)
+}

@@ -1,0 +1,4 @@
+package pgstore
+
+// Change is what a hook of DisableWebhook is given.
+type Change = change
