@@ -82,8 +82,16 @@ type announced struct {
 	Data             map[string]any
 }
 
-// announcements waits until so many events are in EVENTS and returns them all.
+// announcements waits until so many events are in EVENTS, and returns them: there are no more.
 func (i *installation) announcements(t *testing.T, want int) []announced {
+	t.Helper()
+	all := i.published(t, want)
+	require.Len(t, all, want)
+	return all
+}
+
+// published waits until so many events are in EVENTS and returns all that are.
+func (i *installation) published(t *testing.T, want int) []announced {
 	t.Helper()
 	_, js := i.broker.Connect(t)
 	stream, err := js.Stream(t.Context(), bus.StreamEvents)
@@ -104,7 +112,6 @@ func (i *installation) announcements(t *testing.T, want int) []announced {
 		i.requireValid(t, event)
 		all = append(all, event)
 	}
-	require.Len(t, all, want)
 	return all
 }
 

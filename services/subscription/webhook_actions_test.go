@@ -1,7 +1,6 @@
 package subscription_test
 
 import (
-	"encoding/json"
 	"path"
 	"testing"
 	"time"
@@ -35,21 +34,20 @@ func (i *installation) disable(t *testing.T, name string) {
 	i.sql(t, "UPDATE subscription.webhook SET status = 'disabled', status_reason = 'gone' WHERE id = $1", path.Base(name))
 }
 
-// told returns the data of the events of a trigger that are to be published about acme, oldest first.
+// told returns the data of the events of a trigger that were published about acme, oldest first.
 func (i *installation) told(t *testing.T, trigger string) []map[string]any {
 	t.Helper()
-	rows, err := i.pool.Query(t.Context(), "SELECT data FROM subscription.outbox WHERE organization = 'acme' AND trigger = $1 ORDER BY position", trigger)
-	require.NoError(t, err)
-	defer rows.Close()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := i.pool.QueryRow(t.Context(), "SELECT count(*) FROM subscription.outbox WHERE organization = 'acme'").Scan(&waiting)
+		return err == nil && waiting == 0
+	}, patience, poll, "not all are published")
 	var all []map[string]any
-	for rows.Next() {
-		var data []byte
-		require.NoError(t, rows.Scan(&data))
-		var decoded map[string]any
-		require.NoError(t, json.Unmarshal(data, &decoded))
-		all = append(all, decoded)
+	for _, event := range i.published(t, 0) {
+		if event.Type == trigger {
+			all = append(all, event.Data)
+		}
 	}
-	require.NoError(t, rows.Err())
 	return all
 }
 

@@ -93,8 +93,9 @@ func TestRecorderGoesOnAfterNATSWasAway(t *testing.T) {
 	ids := e.publish(t, 20)
 	requireStored(t, pool, ids)
 	e.server.Shutdown()
+	require.Eventually(t, func() bool { return !e.js.Conn().IsConnected() }, patience, tick)
 	e.server.Restart(t)
-	require.Eventually(t, e.js.Conn().IsConnected, patience, tick)
+	require.Eventually(t, e.js.Conn().IsConnected, patience, tick) // what is published to a connection that breaks is lost
 	ids = append(ids, e.publish(t, 600)...)
 	requireStored(t, pool, ids)
 	e.requireSettled(t, pool)

@@ -30,7 +30,7 @@ type secretStore interface {
 	// ReencryptWebhooks does the same with the secrets and the headers of webhooks, in the order of their ids.
 	ReencryptWebhooks(ctx context.Context, w core.Work, after string, limit int,
 		reseal core.Reseal, next func(last string) ([]byte, error)) (string, error)
-	// ForgetFeed removes what the change feed has from before now, so that nobody is sent what was encrypted with
+	// ForgetFeed removes what the change feed has before its newest entry, so that nobody is sent what was encrypted with
 	// an earlier key. Watchers that are behind begin anew.
 	ForgetFeed(ctx context.Context) error
 }

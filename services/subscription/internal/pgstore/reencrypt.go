@@ -124,7 +124,8 @@ func resealSecrets(secrets []core.SealedSecret, purpose string, reseal core.Rese
 	return nil
 }
 
-// ForgetFeed removes what the feed has from before now, so that nobody is sent what was encrypted with an earlier key.
+// ForgetFeed removes what the feed has from before now, but for the newest entry, so that nobody is sent what was
+// encrypted with an earlier key: whatever the newest entry told of such a thing, writing that anew has made a newer one.
 // Watchers that are behind begin anew.
 func (s *Store) ForgetFeed(ctx context.Context) error {
 	if _, err := s.queries.ForgetFeed(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -277,13 +278,19 @@ func checkDeletionRace(t *testing.T, s *suite) {
 			for _, deletion := range deletions {
 				go func() { ended <- deletion() }()
 			}
+			select { // nobody may come to an end before this change does
+			case early := <-ended:
+				ended <- early
+				return core.WebhookStep{}, fmt.Errorf("a deletion did not wait: %w", early)
+			case <-time.After(200 * time.Millisecond):
+			}
 		}
 		return core.WebhookStep{Webhook: w, Write: true, Action: core.ActionCreate}, nil
 	})
+	require.NoError(t, err)
 	for range deletions {
 		require.ErrorIs(t, <-ended, errStop)
 	}
-	require.NoError(t, err)
 }
 
 // refuse returns errStop when somebody asks for a thing.

@@ -30,7 +30,9 @@ func checkOutbox(t *testing.T, s *suite) {
 				return errStop
 			}
 			seen = append(seen, e)
-			// While one works, nobody else does.
+			// While one works, nobody else does, nor waits for it.
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
 			n, err := s.RelayOutbox(ctx, limit, func(context.Context, core.OutboxEvent) error { return errStop })
 			require.Zero(t, n)
 			return err
