@@ -24,17 +24,21 @@ func newContext(t *testing.T) context.Context {
 	return ctx
 }
 
-func createStream(t *testing.T, js jetstream.JetStream, replicas int) jetstream.Stream {
+// createStream creates a stream, as soon as that can be done: a young cluster may not know all its nodes yet.
+func createStream(t *testing.T, js jetstream.JetStream, replicas int) {
 	t.Helper()
-	stream, err := js.CreateStream(newContext(t), jetstream.StreamConfig{
-		Name:     "THINGS",
-		Subjects: []string{"things.>"},
-		Storage:  jetstream.FileStorage,
-		Replicas: replicas,
-		MaxBytes: 100 << 30, // reserved when the stream is made: more than the disk may have
-	})
-	require.NoError(t, err)
-	return stream
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name:     "THINGS",
+			Subjects: []string{"things.>"},
+			Storage:  jetstream.FileStorage,
+			Replicas: replicas,
+			MaxBytes: 100 << 30, // reserved when the stream is made: more than the disk may have
+		})
+		require.NoError(c, err)
+	}, 30*time.Second, 20*time.Millisecond)
 }
 
 // publish publishes until the stream acknowledges: during an election nobody answers.
