@@ -271,7 +271,7 @@ func TestQuotaOfAnOrganization(t *testing.T) {
 	requireRefused(10 * time.Millisecond)
 	e.clock.Add(int64(10 * time.Millisecond))
 	requireAllowed(1)
-	e.quota.Store(&configv1.IngestQuota{Burst: 1}) // none at all, for now
+	e.quota.Store(&configv1.IngestQuota{Burst: 1}) // none at all
 	requireRefused(time.Hour)
 	e.quota.Store(nil)
 	requireAllowed(10)
