@@ -114,9 +114,10 @@ func (w Webhook) Failures(dialect Dialect) FailureThreshold {
 	return dialect.Failures
 }
 
-// WithStatus returns the webhook with another status since a time.
+// WithStatus returns the webhook with another status since a time. Becoming active begins a new generation, in which
+// what has failed before counts no more: while it was paused or disabled nothing could succeed.
 func (w Webhook) WithStatus(status WebhookStatus, reason string, now time.Time) Webhook {
-	if w.Status == StatusDisabled && status == StatusActive {
+	if w.Status != StatusActive && status == StatusActive {
 		w.Generation++
 	}
 	now = Stored(now)

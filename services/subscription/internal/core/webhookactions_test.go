@@ -139,7 +139,7 @@ func TestStatusOfAWebhook(t *testing.T) {
 
 	disabled := s.store.webhook.WithStatus(core.StatusDisabled, "gone", s.now)
 	s.store.webhook = &disabled
-	require.EqualValues(t, 1, disabled.Generation)
+	require.EqualValues(t, 2, disabled.Generation)
 	_, err = s.webhooks.Pause(t.Context(), "acme", webhookID)
 	require.ErrorContains(t, err, "enable it")
 	_, _, err = s.webhooks.Resume(t.Context(), "acme", webhookID, false)
@@ -151,7 +151,7 @@ func TestStatusOfAWebhook(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, core.StatusActive, w.Status)
 	require.Empty(t, w.StatusReason)
-	require.EqualValues(t, 2, w.Generation)
+	require.EqualValues(t, 3, w.Generation)
 	require.Equal(t, core.TriggerWebhookEnabled, s.store.last.Events[0].Trigger)
 	requireField(t, s.refused(t, core.WebhookChange{Status: new(core.StatusDisabled)}), "webhook.status")
 }

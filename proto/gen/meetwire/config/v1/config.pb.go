@@ -927,7 +927,7 @@ type Webhook struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Whether events are sent.
 	Status WebhookStatus `protobuf:"varint,9,opt,name=status,proto3,enum=meetwire.config.v1.WebhookStatus" json:"status,omitempty"`
-	// Counts how often it was enabled: 1 for a new one. What is decided about an earlier generation is void.
+	// Counts how often it became active: 1 for a new one. What is decided about an earlier generation is void.
 	Generation int64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
 	// When it was paused; unset when it is not.
 	PauseTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=pause_time,json=pauseTime,proto3" json:"pause_time,omitempty"`

@@ -272,7 +272,8 @@ type Webhook struct {
 	StatusReason string `protobuf:"bytes,25,opt,name=status_reason,json=statusReason,proto3" json:"status_reason,omitempty"`
 	// Since when it has its status.
 	StatusTime *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
-	// Counts how often it was enabled: 1 for a new one.
+	// Counts how often it became active, by being enabled or resumed: 1 for a new one. Failures of an earlier generation
+	// count no more.
 	Generation int64 `protobuf:"varint,27,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Its own secrets that are valid, the newest first, without the secrets themselves.
 	SecretVersions []*SecretVersion `protobuf:"bytes,28,rep,name=secret_versions,json=secretVersions,proto3" json:"secret_versions,omitempty"`
