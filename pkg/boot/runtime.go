@@ -104,6 +104,22 @@ func (r *Runtime) Postgres(ctx context.Context, config pg.Config) (*pgxpool.Pool
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
+	r.closePool(pool)
+	return pool, nil
+}
+
+// PostgresLater is like Postgres for a service that can do without the database for a while: it does not wait for it.
+func (r *Runtime) PostgresLater(ctx context.Context, config pg.Config) (*pgxpool.Pool, error) {
+	pool, err := pg.OpenLater(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open postgres: %w", err)
+	}
+	r.closePool(pool)
+	return pool, nil
+}
+
+// closePool has a pool closed with the runtime.
+func (r *Runtime) closePool(pool *pgxpool.Pool) {
 	r.Defer("postgres", func(ctx context.Context) error {
 		closed := make(chan struct{})
 		go func() {
@@ -117,7 +133,6 @@ func (r *Runtime) Postgres(ctx context.Context, config pg.Config) (*pgxpool.Pool
 			return fmt.Errorf("close with %d connections in use: %w", pool.Stat().AcquiredConns(), ctx.Err())
 		}
 	})
-	return pool, nil
 }
 
 // NATS connects to NATS, trying until the context ends. The connection is drained and closed with the runtime.

@@ -147,6 +147,22 @@ func forward(ctx context.Context, client net.Conn, target string) {
 	<-done
 }
 
+func TestPostgresLaterDoesNotWait(t *testing.T) {
+	t.Parallel()
+	r, _ := setup(t)
+	_, err := r.PostgresLater(t.Context(), pg.Config{DatabaseURL: secret.New("postgres://user:" + password + "@[broken")})
+	require.True(t, fault.Is(err, fault.InvalidArgument), "%v", err)
+	require.NotContains(t, err.Error(), password)
+	away, err := r.PostgresLater(t.Context(), pg.Config{DatabaseURL: secret.New("postgres://user:" + password + "@127.0.0.1:1/db")})
+	require.NoError(t, err)
+	require.True(t, fault.Is(pg.Fault(away.Ping(t.Context())), fault.Unavailable))
+	there, err := r.PostgresLater(t.Context(), pg.Config{DatabaseURL: pgtest.DatabaseURL(t, "boot", nil), MaxConns: 2})
+	require.NoError(t, err)
+	require.NoError(t, there.Ping(t.Context()))
+	require.NoError(t, r.close(t.Context()))
+	require.Error(t, there.Ping(t.Context()), "the pool is closed")
+}
+
 func TestPostgresGivesUp(t *testing.T) {
 	t.Parallel()
 	r, out := setup(t)

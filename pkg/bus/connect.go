@@ -21,6 +21,8 @@ type NATSConfig struct {
 	NATSURL       secret.String `help:"URLs of NATS servers, separated by commas; they may contain a user and a password." name:"nats-url" default:"nats://127.0.0.1:4222" env:"MEETWIRE_NATS_URL"`
 	NATSCredsFile string        `help:"File with NATS user credentials (JWT and seed)." name:"nats-creds-file" env:"MEETWIRE_NATS_CREDS_FILE"`
 	NATSCAFile    string        `help:"File with the PEM certificates that NATS servers are checked against, instead of the system's." name:"nats-ca-file" env:"MEETWIRE_NATS_CA_FILE"`
+	// NATSInboxPrefix is what permissions of users are about, see NATSUsers.
+	NATSInboxPrefix string `help:"What the subjects begin with on which answers of NATS come. Empty: _INBOX_ and the name of the service, as in deploy/nats." name:"nats-inbox-prefix" env:"MEETWIRE_NATS_INBOX_PREFIX"`
 }
 
 // Waits between attempts to reach NATS.
@@ -39,8 +41,16 @@ func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.L
 	if err := checkURL(config.NATSURL); err != nil {
 		return nil, err
 	}
+	prefix := config.NATSInboxPrefix
+	if prefix == "" {
+		prefix = InboxPrefix(serviceIn(name))
+	}
+	if strings.ContainsAny(prefix, "*> \t\r\n") || strings.HasPrefix(prefix, ".") || strings.HasSuffix(prefix, ".") {
+		return nil, errInboxPrefix
+	}
 	options := []nats.Option{
 		nats.Name(name),
+		nats.CustomInboxPrefix(prefix),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
@@ -81,6 +91,22 @@ func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.L
 		return nil, fmt.Errorf("connect to nats: %w", err)
 	}
 	return conn, nil
+}
+
+// errInboxPrefix is returned for what no subject begins with.
+var errInboxPrefix = errors.New("connect to nats: nats-inbox-prefix (MEETWIRE_NATS_INBOX_PREFIX) must be the beginning of a subject, without wildcards")
+
+// serviceIn returns the service in the name of a connection: `ingest` in `meetwire-ingest`.
+func serviceIn(name string) string {
+	words := strings.FieldsFunc(name, notInName)
+	if len(words) == 0 {
+		return "meetwire"
+	}
+	return words[len(words)-1]
+}
+
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
 }
 
 // errURL is returned for a URL that cannot be read. It must not tell the URL, which may contain a password.

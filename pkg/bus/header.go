@@ -14,8 +14,9 @@ const (
 	HeaderAcceptedAt     = "Meetwire-Accepted-At"     // RFC 3339; when EVENTS stored the event
 	HeaderAttempt        = "Meetwire-Attempt"         // decimal; attempts made so far, over all replays
 	HeaderAttemptBase    = "Meetwire-Attempt-Base"    // decimal; attempts made before the last replay
+	HeaderSlotAt         = "Meetwire-Slot-At"         // RFC 3339; the time for which a slot was reserved
 	HeaderReason         = "Meetwire-Reason"          // of a dead letter or a reject
-	HeaderField          = "Meetwire-Field"           // of a reject: the field at fault
+	HeaderField          = "Meetwire-Field"           // of a reject: a JSON pointer to what is at fault; empty: the whole
 	HeaderDetail         = "Meetwire-Detail"          // of a reject: what is wrong with it
 	HeaderSubject        = "Meetwire-Subject"         // of a reject: the subject it was published to
 	HeaderDeadAt         = "Meetwire-Dead-At"         // RFC 3339; when it became a dead letter

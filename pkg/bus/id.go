@@ -34,3 +34,12 @@ func EventMsgID(organization, source, eventID string) string {
 func ReplacementMsgID(stream string, sequence uint64) string {
 	return stream + ":" + strconv.FormatUint(sequence, 10)
 }
+
+// FanOutMsgID is the Nats-Msg-Id of a part, numbered from 0, of what became of an event.
+func FanOutMsgID(sequence uint64, part int) string {
+	id := "fanout:" + strconv.FormatUint(sequence, 10)
+	if part > 0 {
+		id += ":" + strconv.Itoa(part)
+	}
+	return id
+}

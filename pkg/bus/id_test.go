@@ -31,6 +31,8 @@ func TestIDsNeverChange(t *testing.T) {
 	}
 	require.Equal(t, "EVENTS:18446744073709551615", bus.ReplacementMsgID(bus.StreamEvents, 1<<64-1))
 	require.Equal(t, "DELIVERIES:1", bus.ReplacementMsgID(bus.StreamDeliveries, 1))
+	require.Equal(t, "fanout:18446744073709551615", bus.FanOutMsgID(1<<64-1, 0))
+	require.Equal(t, "fanout:7:11", bus.FanOutMsgID(7, 11))
 }
 
 // identity is what makes an event, and with a webhook a delivery.

@@ -87,6 +87,6 @@ func PublishFault(err error) error {
 // headers and body are published to target, a RetryDueSubject. A time that has passed fires at once.
 func ScheduleRetry(msg *nats.Msg, at time.Time, target string) {
 	// The client library's own option writes whole seconds, which would fire up to a second early.
-	msg.Header.Set(headerSchedule, "@at "+at.UTC().Format(time.RFC3339Nano))
+	msg.Header.Set(headerSchedule, scheduleAt+at.UTC().Format(time.RFC3339Nano))
 	msg.Header.Set(headerScheduleTarget, target)
 }

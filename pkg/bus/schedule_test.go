@@ -136,3 +136,20 @@ func (e *env) stored(t *testing.T) uint64 {
 	require.NoError(t, err)
 	return s.CachedInfo().State.Msgs
 }
+
+func TestScheduleIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 31, 12, 0, 0, 123_456_789, time.FixedZone("", 3600))
+	msg := nats.NewMsg("retries.at.acme.w1.d1")
+	bus.ScheduleRetry(msg, at, "retries.due.meeting-booked.acme.w1")
+	read, target, err := bus.RetrySchedule(msg.Header)
+	require.NoError(t, err)
+	require.True(t, at.Equal(read))
+	require.Equal(t, "retries.due.meeting-booked.acme.w1", target)
+
+	for _, schedule := range []string{"", "@at ", "@at tomorrow", "@every 1s", at.Format(time.RFC3339Nano)} {
+		msg.Header.Set("Nats-Schedule", schedule)
+		_, _, err := bus.RetrySchedule(msg.Header)
+		require.Error(t, err, "%q", schedule)
+	}
+}

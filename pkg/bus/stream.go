@@ -16,6 +16,7 @@ const (
 	StreamDeadLetters = "DEADLETTERS"
 	StreamRecords     = "RECORDS"
 	StreamRejects     = "REJECTS"
+	StreamFanOuts     = "FANOUTS"
 )
 
 // MaxEventBytes is the greatest size of an event, as published.
@@ -32,6 +33,10 @@ const (
 // dedupWindow is how long a stream remembers a Nats-Msg-Id. A longer one costs memory and throughput: a million
 // ids took 210 MB and 30 % of the throughput.
 const dedupWindow = 2 * time.Minute
+
+// longestFanOut is how long the fan-out of one event may take until its last delivery is stored, with much to spare: that
+// of 10,000 webhooks takes seconds.
+const longestFanOut = time.Minute
 
 // Config is what an installation decides about its streams.
 type Config struct {
@@ -67,9 +72,11 @@ func (c Config) Streams() []jetstream.StreamConfig {
 		if s.MaxMsgSize == 0 {
 			s.MaxMsgSize = maxMessageBytes
 		}
-		s.Duplicates = dedupWindow
+		s.Duplicates = max(s.Duplicates, dedupWindow)
 		return s
 	}
+	// An event whose worker died is fanned out again after AckWait: what was made of it must be known until that is done.
+	again := c.AckWait + longestFanOut
 	return []jetstream.StreamConfig{
 		common(jetstream.StreamConfig{
 			Name:        StreamEvents,
@@ -88,6 +95,8 @@ func (c Config) Streams() []jetstream.StreamConfig {
 			Retention:   jetstream.WorkQueuePolicy,
 			MaxBytes:    c.DeliveriesMaxBytes,
 			Discard:     jetstream.DiscardNew, // pressure goes back to EVENTS; nothing is evicted
+			AllowDirect: true,
+			Duplicates:  again,
 		}),
 		common(jetstream.StreamConfig{
 			Name:              StreamRetries,
@@ -115,6 +124,7 @@ func (c Config) Streams() []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy,
 			MaxAge:      c.RecordsMaxAge,
 			Compression: jetstream.S2Compression,
+			AllowDirect: true,
 		}),
 		common(jetstream.StreamConfig{
 			Name:        StreamRejects,
@@ -123,12 +133,28 @@ func (c Config) Streams() []jetstream.StreamConfig {
 			Retention:   jetstream.LimitsPolicy,
 			MaxAge:      c.RejectsMaxAge,
 			AllowDirect: true,
+			Duplicates:  again,
+		}),
+		common(jetstream.StreamConfig{
+			Name:        StreamFanOuts,
+			Description: "What became of events, on its way into their index.",
+			Subjects:    []string{FanOutsFilter()},
+			Retention:   jetstream.WorkQueuePolicy,
+			MaxAge:      c.EventsMaxAge, // what is told of an event is of no use after it
 		}),
 	}
 }
 
-// DurableEventIndex is the durable consumer that reads every event: the one that is not one per trigger.
+// DurableEventIndex is the durable consumer that reads every event: the one of EVENTS that is not one per trigger.
 const DurableEventIndex = "event-index"
+
+// DurableIndex is the durable consumer that writes the index of events.
+const DurableIndex = "index"
+
+// IndexConsumer is the durable that writes the index of events from FANOUTS.
+func (c Config) IndexConsumer() jetstream.ConsumerConfig {
+	return c.consumer(DurableIndex, FanOutsFilter())
+}
 
 // consumer fills in what all durable consumers have in common.
 func (c Config) consumer(name, filter string) jetstream.ConsumerConfig {
@@ -142,10 +168,13 @@ func (c Config) consumer(name, filter string) jetstream.ConsumerConfig {
 	}
 }
 
+// IngestDurable is the name of the durable that fans out the events of a lane.
+func IngestDurable(lane string) string { return "ingest-" + lane }
+
 // IngestConsumer is the durable that fans out the events of a platform trigger, or of LaneCustom. A new one begins
 // with what was stored at start or later, or with everything when start is zero; one that exists goes on where it is.
 func (c Config) IngestConsumer(trigger string, start time.Time) jetstream.ConsumerConfig {
-	consumer := c.consumer("ingest-"+Lane(trigger), EventLaneFilter(trigger))
+	consumer := c.consumer(IngestDurable(Lane(trigger)), EventLaneFilter(trigger))
 	if !start.IsZero() {
 		start = start.UTC()
 		consumer.DeliverPolicy, consumer.OptStartTime = jetstream.DeliverByStartTimePolicy, &start

@@ -72,7 +72,7 @@ func requireStreams(t *testing.T, js jetstream.JetStream, config bus.Config) map
 		require.Equal(t, 2*time.Minute, got.Duplicates)
 		have[want.Name] = got
 	}
-	require.Len(t, have, 6)
+	require.Len(t, have, 7)
 	return have
 }
 
@@ -94,6 +94,9 @@ func TestStreamsAreCreatedAndUpdated(t *testing.T) {
 	require.EqualValues(t, 1, first[bus.StreamDeadLetters].MaxMsgsPerSubject)
 	require.Greater(t, first[bus.StreamEvents].MaxMsgSize, int32(bus.MaxEventBytes), "what is a little too large is kept in REJECTS")
 	require.Less(t, first[bus.StreamEvents].MaxMsgSize, first[bus.StreamRejects].MaxMsgSize, "with headers of ours")
+
+	require.Equal(t, first[bus.StreamEvents].MaxAge, first[bus.StreamFanOuts].MaxAge)
+	require.Equal(t, jetstream.WorkQueuePolicy, first[bus.StreamFanOuts].Retention)
 
 	// A second start changes nothing, and what is stored stays.
 	sequence := e.publish(t, bookedSubject, "x")
@@ -179,6 +182,7 @@ func consumers(config bus.Config) []consumerOf {
 		{bus.StreamEvents, config.IngestConsumer("meeting.booked", time.Time{}), "events.*.meeting.booked"},
 		{bus.StreamEvents, config.IngestConsumer(bus.LaneCustom, time.Time{}), "events.*.custom.>"},
 		{bus.StreamEvents, config.EventIndexConsumer(), "events.>"},
+		{bus.StreamFanOuts, config.IndexConsumer(), "fanouts.>"},
 		{bus.StreamDeliveries, config.DeliverConsumer("meeting-booked"), "deliveries.meeting-booked.>"},
 		{bus.StreamDeliveries, config.DeliverConsumer(bus.LaneCustom), "deliveries.custom.>"},
 		{bus.StreamDeliveries, config.DeliverConsumer(bus.LaneBulk), "deliveries.bulk.>"},
@@ -206,11 +210,27 @@ func TestAllConsumersCanBeCreatedTogetherAndAgain(t *testing.T) {
 			names[c.stream+"/"+got.Durable] = true
 		}
 	}
-	require.Len(t, names, 9)
+	require.Len(t, names, 10)
 	for _, want := range []string{
 		"EVENTS/ingest-meeting-booked", "EVENTS/ingest-custom", "EVENTS/event-index", "DELIVERIES/deliver-meeting-booked",
 		"DELIVERIES/deliver-bulk", "RETRIES/retry-meeting-booked",
 	} {
 		require.True(t, names[want], want)
+	}
+}
+
+// A worker that dies leaves an event for AckWait. What it has made of it must not be made twice then.
+func TestStreamsKnowWhatAFanOutHasMadeWhenItIsRepeated(t *testing.T) {
+	t.Parallel()
+	config := bus.DefaultConfig()
+	config.AckWait = 10 * time.Minute
+	require.NoError(t, config.Validate())
+	for _, stream := range config.Streams() {
+		switch stream.Name {
+		case bus.StreamDeliveries, bus.StreamRejects:
+			require.Greater(t, stream.Duplicates, config.AckWait, stream.Name)
+		default:
+			require.Equal(t, 2*time.Minute, stream.Duplicates, stream.Name)
+		}
 	}
 }

@@ -123,6 +123,12 @@ func RecordSubject(organization, webhook string) string {
 // RejectSubject is where what an organization published and we could not accept is kept.
 func RejectSubject(organization string) string { return "rejects." + organization }
 
+// FanOutSubject is where it is published what became of an event of an organization.
+func FanOutSubject(organization string) string { return "fanouts." + organization }
+
+// FanOutsFilter selects what became of every event.
+func FanOutsFilter() string { return "fanouts.>" }
+
 // errSubject is returned by ParseWorkSubject.
 var errSubject = errors.New("not a subject of deliveries or due retries")
 

@@ -51,6 +51,7 @@ func TestSubjectsAreTheDocumentedOnes(t *testing.T) {
 		{"deadletters.*.acme.*.d1", bus.DeadLetterSubject(bus.AnyToken, "acme", bus.AnyToken, "d1")},
 		{"records.acme.w1", bus.RecordSubject("acme", "w1")},
 		{"rejects.acme", bus.RejectSubject("acme")},
+		{"fanouts.acme", bus.FanOutSubject("acme")},
 	} {
 		require.Equal(t, c.want, c.have)
 	}

@@ -64,3 +64,12 @@ func (s *Shared) Match(event *Event) (bool, error) {
 	}
 	return f.Match(event)
 }
+
+// MatchWithin is Filter.MatchWithin. When the filter does not compile every call returns the reason.
+func (s *Shared) MatchWithin(event *Event, budget int64) (matched bool, spent int64, err error) {
+	f, err := s.compiled()
+	if err != nil {
+		return false, 0, err
+	}
+	return f.MatchWithin(event, budget)
+}

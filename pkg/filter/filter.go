@@ -165,18 +165,25 @@ var ErrTimeout = errors.New("the filter took too long for this event")
 // an unexpected type, the work is too much (ErrBudget, ErrTimeout), or the event is no JSON. The caller takes that as no
 // match. The error's text may contain parts of the event.
 func (f *Filter) Match(event *Event) (matched bool, err error) {
+	matched, _, err = f.MatchWithin(event, Budget)
+	return matched, err
+}
+
+// MatchWithin is Match with a budget of its own, for callers that have one for several filters together; at most Budget.
+// It returns how much of it was spent.
+func (f *Filter) MatchWithin(event *Event, budget int64) (matched bool, spent int64, err error) {
 	root, err := event.value()
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
+	budget = min(budget, Budget)
 	// CEL's functions panic for some values that its own interpreter catches, and no filter may end the process.
 	defer func() {
 		if r := recover(); r != nil {
-			matched, err = false, fmt.Errorf("evaluate filter: %v", r)
+			matched, spent, err = false, budget, fmt.Errorf("evaluate filter: %v", r)
 		}
 	}()
-	matched, _, err = f.run(root, Budget)
-	return matched, err
+	return f.run(root, budget)
 }
 
 // run evaluates the filter with a budget and returns how much of it was spent.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,4 +158,12 @@ func (c *ClusterHandle) wait() error {
 		err = fmt.Errorf("%w\n%s: %s", err, n.name, n.log.tail())
 	}
 	return err
+}
+
+// Index returns which node has a name, as streams name their leaders; a name that no node has fails the test.
+func (c *ClusterHandle) Index(name string) int {
+	c.tb.Helper()
+	i := slices.IndexFunc(c.nodes, func(n *node) bool { return n.name == name })
+	require.GreaterOrEqual(c.tb, i, 0, "no node is called %q", name)
+	return i
 }

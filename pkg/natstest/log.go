@@ -65,6 +65,12 @@ func (l *serverLog) fatal() string {
 	return l.firstFatal
 }
 
+func (l *serverLog) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
 // tail is the latest lines for people.
 func (l *serverLog) tail() string {
 	l.mu.Lock()

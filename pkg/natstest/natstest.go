@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -25,10 +26,17 @@ type Server struct {
 // Start starts a nats-server with JetStream on a free port of 127.0.0.1. It is stopped when the test ends.
 func Start(tb testing.TB) *Server {
 	tb.Helper()
+	return StartWith(tb, nil)
+}
+
+// StartWith is Start with options that change changes, such as accounts and users, also at each restart; nil changes
+// nothing. Ports and the store stay those of the test.
+func StartWith(tb testing.TB, change func(*server.Options)) *Server {
+	tb.Helper()
 	dir := tb.TempDir()
 	var err error
 	for range startAttempts {
-		n := &node{name: "natstest", store: dir, port: freePort(tb)}
+		n := &node{name: "natstest", store: dir, port: freePort(tb), change: change}
 		if err = n.start(); err == nil {
 			tb.Cleanup(n.stop)
 			return &Server{node: n}
@@ -57,6 +65,10 @@ func (s *Server) Restart(tb testing.TB) {
 	s.node.stop()
 	require.NoError(tb, s.node.restart(), "restart the nats-server")
 }
+
+// Complaints are the latest warnings and errors in the server's log since it was last started, such as violations of
+// permissions.
+func (s *Server) Complaints() []string { return s.node.log.all() }
 
 // connect opens a connection that reconnects for as long as the test lasts, quickly.
 func connect(tb testing.TB, urls ...string) (*nats.Conn, jetstream.JetStream) {

@@ -25,6 +25,7 @@ type node struct {
 	port      int
 	routePort int    // 0: not in a cluster
 	routes    string // of all nodes of the cluster, separated by commas
+	change    func(*server.Options)
 
 	server *server.Server // nil while stopped
 	log    serverLog
@@ -49,6 +50,9 @@ func (n *node) options() *server.Options {
 	if n.routePort != 0 {
 		options.Cluster = server.ClusterOpts{Name: "natstest", Host: "127.0.0.1", Port: n.routePort}
 		options.Routes = server.RoutesFromStr(n.routes)
+	}
+	if n.change != nil {
+		n.change(options)
 	}
 	return options
 }

@@ -56,6 +56,19 @@ const (
 // an error of a database that is away is a fault.Unavailable and worth repeating; a fault.InvalidArgument is
 // not. Neither shows the URL or the password. Times come out of the pool in UTC.
 func Open(ctx context.Context, config Config) (*pgxpool.Pool, error) {
+	db, err := OpenLater(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Ping(ctx); err != nil {
+		db.Close()
+		return nil, Fault(fmt.Errorf("reach the database: %w", err))
+	}
+	return db, nil
+}
+
+// OpenLater is like Open for who can do without the database for a while: connections are made when they are needed.
+func OpenLater(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 	if err := config.Validate(); err != nil {
 		return nil, invalidConfig(err)
 	}
@@ -89,10 +102,6 @@ func Open(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 	db, err := pgxpool.NewWithConfig(ctx, pool)
 	if err != nil {
 		return nil, Fault(fmt.Errorf("open the database: %w", err))
-	}
-	if err := db.Ping(ctx); err != nil {
-		db.Close()
-		return nil, Fault(fmt.Errorf("reach the database: %w", err))
 	}
 	return db, nil
 }

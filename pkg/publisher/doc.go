@@ -16,4 +16,11 @@
 // Publish returns nil only after the stream has stored the event. From then on it is delivered or dead-lettered
 // for every webhook that matches it. The stream does not look into the event: if the trigger is unknown or the
 // data does not satisfy the trigger's JSON Schema, the event is kept among the rejects instead.
+//
+// # Ways to publish
+//
+// Publish waits for each event. PublishAsync holds a bounded number of events in flight and tells the outcome of each
+// by a Future; PublishAll publishes a batch. The package outbox publishes what was committed in a database together
+// with what it tells of, exactly in order. All send what passes again while NATS fails over, under the same message
+// id, so that nothing is lost and nothing stored twice.
 package publisher

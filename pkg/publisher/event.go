@@ -1,8 +1,6 @@
 package publisher
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -104,87 +102,6 @@ func (e *FieldError) Unwrap() []error {
 
 func invalid(field, rule, format string, args ...any) *FieldError {
 	return &FieldError{Field: field, Rule: rule, Message: fmt.Sprintf(format, args...)}
-}
-
-// encode checks a complete event and writes it as a CloudEvents document in the JSON format.
-func encode(e Event) ([]byte, error) {
-	if err := e.check(); err != nil {
-		return nil, err
-	}
-	data, err := encodeData(e.Data)
-	if err != nil {
-		return nil, err
-	}
-	attributes := []struct{ name, value string }{
-		{"specversion", "1.0"},
-		{"id", e.ID},
-		{"source", e.Source},
-		{"type", e.Trigger},
-		{"subject", e.Subject},
-		{"time", e.Time.UTC().Format(time.RFC3339Nano)},
-		{"datacontenttype", "application/json"},
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
-		attributes = append(attributes, struct{ name, value string }{name, e.Extensions[name]})
-	}
-	var document bytes.Buffer
-	document.WriteByte('{')
-	for _, a := range attributes {
-		if a.value == "" {
-			continue
-		}
-		value, err := marshal(a.value)
-		if err != nil {
-			return nil, fmt.Errorf("encode attribute %s: %w", a.name, err)
-		}
-		document.WriteString(`"` + a.name + `":`)
-		document.Write(value)
-		document.WriteByte(',')
-	}
-	document.WriteString(`"data":`)
-	document.Write(data)
-	document.WriteByte('}')
-	if n := document.Len(); n > MaxEventBytes {
-		err := invalid("", "max_bytes", "has %d bytes; at most %d are allowed", n, MaxEventBytes)
-		err.Limit = MaxEventBytes
-		return nil, err
-	}
-	return document.Bytes(), nil
-}
-
-// encodeData returns the event's data as JSON.
-func encodeData(data any) ([]byte, error) {
-	switch d := data.(type) {
-	case nil:
-		return nil, invalid("data", "required", "is required")
-	case []byte:
-		return nil, invalid("data", "value", "must not be a []byte: use json.RawMessage for what is JSON already")
-	case json.RawMessage:
-		if len(d) == 0 {
-			return nil, invalid("data", "required", "is required")
-		}
-	}
-	encoded, err := marshal(data)
-	if err != nil {
-		failure := invalid("data", "json", "cannot be written as JSON")
-		failure.cause = err
-		return nil, failure
-	}
-	if !utf8.Valid(encoded) {
-		return nil, invalid("data", "utf8", "must be UTF-8")
-	}
-	return encoded, nil
-}
-
-// marshal is json.Marshal without \u003c for <: people read events, too.
-func marshal(value any) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return nil, err // the callers say what they were encoding
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // check refuses what Meetwire would refuse later, except what only it can know.

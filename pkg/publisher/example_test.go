@@ -64,6 +64,63 @@ func ExamplePublisher_Publish() {
 	// sequence 1 duplicate true
 }
 
+// Publishing many events without waiting for each, and a batch.
+func ExamplePublisher_PublishAsync() {
+	url, stop := startNATS()
+	defer stop()
+
+	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	events, err := publisher.New(js, publisher.WithSource("/services/booking"), publisher.WithMaxInFlight(100))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+
+	var futures []*publisher.Future
+	for _, id := range []string{"b-1", "b-2", "b-3"} {
+		future, err := events.PublishAsync(ctx, publisher.Event{
+			Organization: "acme", Trigger: "meeting.booked", ID: id + ":booked", Data: map[string]any{"id": id},
+		})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		futures = append(futures, future)
+	}
+	for _, future := range futures {
+		ack, err := future.Result(ctx)
+		fmt.Println(future.ID, ack.Sequence, err)
+	}
+
+	batch := []publisher.Event{
+		{Organization: "acme", Trigger: "meeting.booked", ID: "b-3:booked", Data: 3},
+		{Organization: "acme", Trigger: "meeting", ID: "b-4:booked", Data: 4},
+	}
+	for _, result := range events.PublishAll(ctx, batch) {
+		fmt.Println(result.Ack.Sequence, result.Ack.Duplicate, result.Err)
+	}
+	fmt.Println(events.Close(ctx))
+	// Output:
+	// b-1:booked 1 <nil>
+	// b-2:booked 2 <nil>
+	// b-3:booked 3 <nil>
+	// 3 true <nil>
+	// 0 false invalid event: type must be two to four tokens of [a-z][a-z0-9_]*, separated by dots, at most 128 characters
+	// <nil>
+}
+
 // What can go wrong: the event itself, or the way to the stream.
 func ExampleUnacknowledgedError() {
 	url, stop := startNATS()

@@ -6,17 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/meetwire/meetwire/pkg/bus"
-)
-
-const (
-	headerContentType = "Content-Type"
-	contentType       = "application/cloudevents+json"
 )
 
 // DefaultAttemptTimeout is how long one attempt waits for its acknowledgement before it is repeated. An
@@ -30,11 +24,16 @@ const retryWindow = 90 * time.Second
 
 // Publisher publishes events. It is safe for concurrent use.
 type Publisher struct {
-	js      jetstream.JetStream
-	source  string
-	attempt time.Duration
-	window  time.Duration
-	now     func() time.Time
+	js          jetstream.JetStream
+	source      string
+	attempt     time.Duration
+	window      time.Duration
+	giveUp      time.Duration // 0: only the context ends a publish
+	maxInFlight int
+	binary      bool
+	now         func() time.Time
+
+	flight flight
 }
 
 // Option changes a Publisher.
@@ -56,15 +55,39 @@ func WithClock(now func() time.Time) Option {
 	return func(p *Publisher) { p.now = now }
 }
 
+// DefaultMaxInFlight is how many events of PublishAsync wait for their acknowledgements at once.
+const DefaultMaxInFlight = 256
+
+// WithMaxInFlight sets how many events of PublishAsync wait for their acknowledgements at once, from 1 to 65,536; they
+// are kept in memory. The default is DefaultMaxInFlight.
+func WithMaxInFlight(n int) Option {
+	return func(p *Publisher) { p.maxInFlight = n }
+}
+
+// WithGiveUpAfter bounds how long one event is tried, beside its context. The default is no bound: while NATS is
+// away, an event whose context has no deadline is tried without end.
+func WithGiveUpAfter(d time.Duration) Option {
+	return func(p *Publisher) { p.giveUp = d }
+}
+
+// WithBinaryMode sends events in the binary mode of CloudEvents: attributes in headers that begin with ce-, the data
+// alone in the body. The default is the structured mode, one JSON document. Receivers of webhooks see no difference.
+func WithBinaryMode() Option {
+	return func(p *Publisher) { p.binary = true }
+}
+
 // New makes a Publisher that uses a connection of the caller. The connection should reconnect without end
 // (nats.MaxReconnects(-1)), and without a buffer of its own (nats.ReconnectBufSize(-1)), so that nothing is sent
 // after Publish has given up.
 func New(js jetstream.JetStream, options ...Option) (*Publisher, error) {
-	p := &Publisher{js: js, attempt: DefaultAttemptTimeout, window: retryWindow, now: time.Now}
+	p := &Publisher{js: js, attempt: DefaultAttemptTimeout, window: retryWindow, maxInFlight: DefaultMaxInFlight, now: time.Now}
 	for _, option := range options {
 		option(p)
 	}
-	const longestAttempt = time.Minute
+	const (
+		longestAttempt = time.Minute
+		mostInFlight   = 1 << 16
+	)
 	switch {
 	case js == nil:
 		return nil, errors.New("make a publisher: jetstream is nil")
@@ -72,12 +95,17 @@ func New(js jetstream.JetStream, options ...Option) (*Publisher, error) {
 		return nil, errors.New("make a publisher: the clock is nil")
 	case p.attempt <= 0 || p.attempt > longestAttempt:
 		return nil, fmt.Errorf("make a publisher: an attempt of %s is not in the range up to %s", p.attempt, longestAttempt)
+	case p.maxInFlight < 1 || p.maxInFlight > mostInFlight:
+		return nil, fmt.Errorf("make a publisher: %d in flight is not in the range from 1 to %d", p.maxInFlight, mostInFlight)
+	case p.giveUp < 0:
+		return nil, fmt.Errorf("make a publisher: giving up after %s is negative", p.giveUp)
 	}
 	if p.source != "" {
 		if err := checkName("source", p.source); err != nil {
 			return nil, fmt.Errorf("make a publisher: %w", err)
 		}
 	}
+	p.flight.room = make(chan struct{}, p.maxInFlight)
 	return p, nil
 }
 
@@ -100,47 +128,44 @@ type Ack struct {
 // Errors:
 //
 //   - *FieldError: the event is refused, nothing was sent;
-//   - *UnacknowledgedError: ctx ended, or no acknowledgement came for 90 seconds after an attempt that reached a
+//   - ErrClosed: Close was called;
+//   - *UnacknowledgedError: ctx ended (or WithGiveUpAfter), or no acknowledgement came for 90 seconds after an attempt that reached a
 //     server. The event may have been stored. Publish it again with the same ID (UnacknowledgedError.ID);
 //   - any other: a permanent failure: a closed connection (nats.ErrConnectionClosed), no permission to publish
 //     for the organization (fault.PermissionDenied), a stream that refuses the message.
 func (p *Publisher) Publish(ctx context.Context, event Event) (Ack, error) {
-	event, err := p.complete(event)
+	event, msg, err := p.prepare(ctx, event)
 	if err != nil {
 		return Ack{}, err
 	}
-	document, err := encode(event)
-	if err != nil {
-		return Ack{}, err
+	if p.isClosed() {
+		return Ack{}, ErrClosed
 	}
-	msg := nats.NewMsg(bus.EventSubject(event.Organization, event.Trigger))
-	msg.Data = document
-	msg.Header.Set(headerContentType, contentType)
-	setTrace(ctx, msg.Header)
-
-	ack, err := p.send(ctx, msg, event)
-	if err != nil {
-		return Ack{}, err
-	}
-	return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate, ID: event.ID, Source: event.Source}, nil
+	ctx, cancel := p.bounded(ctx)
+	defer cancel()
+	return p.send(ctx, msg, event, nil)
 }
 
-// complete fills in what the caller has left out.
-func (p *Publisher) complete(event Event) (Event, error) {
-	if event.Source == "" {
-		event.Source = p.source
+// prepare makes the message of an event, and returns the event with what was filled in.
+func (p *Publisher) prepare(ctx context.Context, event Event) (Event, *nats.Msg, error) {
+	event, err := complete(event, p.source, p.now)
+	if err != nil {
+		return Event{}, nil, err
 	}
-	if event.Time.IsZero() {
-		event.Time = p.now()
+	msg, err := newMessage(event, p.binary)
+	if err != nil {
+		return Event{}, nil, err
 	}
-	if event.ID == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return Event{}, fmt.Errorf("make an event id: %w", err)
-		}
-		event.ID = id.String()
+	setTrace(ctx, msg.Header)
+	return event, msg, nil
+}
+
+// bounded returns the context of one event.
+func (p *Publisher) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.giveUp == 0 {
+		return context.WithCancel(ctx)
 	}
-	return event, nil
+	return context.WithTimeout(ctx, p.giveUp)
 }
 
 // setTrace writes the span of the context, if it has one, as a W3C trace context.

@@ -57,39 +57,48 @@ func (e *UnacknowledgedError) Unwrap() []error {
 // errAway is the failure of an attempt that was not made because the connection is being restored.
 var errAway = fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", nats.ErrDisconnected, "NATS is away")
 
-// send repeats attempts until one is acknowledged, one fails for good, or there is no use in another.
-func (p *Publisher) send(ctx context.Context, msg *nats.Msg, event Event) (*jetstream.PubAck, error) {
+// attempt is one attempt to publish a message.
+type attempt func(ctx context.Context, msg *nats.Msg, msgID string) (*jetstream.PubAck, error)
+
+// send repeats attempts until one is acknowledged, one fails for good, or there is no use in another. The first may be
+// one that has begun already.
+func (p *Publisher) send(ctx context.Context, msg *nats.Msg, event Event, first attempt) (Ack, error) {
 	var (
 		failure = &UnacknowledgedError{Source: event.Source, ID: event.ID}
 		msgID   = bus.EventMsgID(event.Organization, event.Source, event.ID)
 		unsure  time.Time // when the first attempt began that the stream may have stored
 		pause   = leastPause
 	)
+	try := p.try
+	if first != nil {
+		try = first
+	}
 	for {
-		if failure.ended = ctx.Err(); failure.ended != nil {
-			return nil, failure
+		if failure.ended = ctx.Err(); failure.ended != nil && first == nil {
+			return Ack{}, failure
 		}
 		began := time.Now()
-		ack, err := p.try(ctx, msg, msgID)
+		ack, err := try(ctx, msg, msgID)
 		if err == nil {
-			return ack, nil
+			return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate, ID: event.ID, Source: event.Source}, nil
 		}
+		try, first = p.try, nil
 		failure.last = err
 		failure.Attempts++
 		if failure.ended = ctx.Err(); failure.ended != nil {
-			return nil, failure
+			return Ack{}, failure
 		}
 		if !passes(err) {
-			return nil, fmt.Errorf("publish event %q of %q: %w", event.ID, event.Source, err)
+			return Ack{}, fmt.Errorf("publish event %q of %q: %w", event.ID, event.Source, err)
 		}
 		if unsure.IsZero() && mayBeStored(err) {
 			unsure = began
 		}
 		if !unsure.IsZero() && time.Since(unsure)+pause+p.attempt > p.window {
-			return nil, failure
+			return Ack{}, failure
 		}
 		if failure.ended = wait(ctx, pause); failure.ended != nil {
-			return nil, failure
+			return Ack{}, failure
 		}
 		pause = min(2*pause, mostPause)
 	}
@@ -109,24 +118,36 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // try makes one attempt.
 func (p *Publisher) try(ctx context.Context, msg *nats.Msg, msgID string) (*jetstream.PubAck, error) {
-	conn := p.js.Conn()
-	switch {
-	case conn.IsClosed():
-		return nil, nats.ErrConnectionClosed
-	case conn.IsDraining():
-		return nil, nats.ErrConnectionDraining
-	case !conn.IsConnected():
-		// The connection would keep the message and send it when nobody waits for it any more.
-		return nil, errAway
+	if err := p.usable(); err != nil {
+		return nil, err
 	}
 	attempt, cancel := context.WithTimeout(ctx, p.attempt)
 	defer cancel()
 	ack, err := bus.Publish(attempt, p.js, msg, msgID)
-	if err != nil && forbidden(conn, msg.Subject) {
-		return nil, fault.Wrap(fault.PermissionDenied, "PUBLISH_NOT_ALLOWED", err,
-			"this NATS user may not publish to %s", msg.Subject)
+	return ack, p.explained(err, msg.Subject)
+}
+
+// usable reports whether something can be sent now, and if not, why.
+func (p *Publisher) usable() error {
+	conn := p.js.Conn()
+	switch {
+	case conn.IsClosed():
+		return nats.ErrConnectionClosed
+	case conn.IsDraining():
+		return nats.ErrConnectionDraining
+	case !conn.IsConnected():
+		// The connection would keep the message and send it when nobody waits for it any more.
+		return errAway
 	}
-	return ack, err
+	return nil
+}
+
+// explained tells of a failed attempt what the server only says beside it.
+func (p *Publisher) explained(err error, subject string) error {
+	if err != nil && forbidden(p.js.Conn(), subject) {
+		return fault.Wrap(fault.PermissionDenied, "PUBLISH_NOT_ALLOWED", err, "this NATS user may not publish to %s", subject)
+	}
+	return err
 }
 
 // forbidden reports whether the server has refused this subject to this connection's user. It says so without

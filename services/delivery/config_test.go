@@ -1,8 +1,12 @@
 package delivery_test
 
 import (
+	"encoding/pem"
 	"io"
+	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +74,9 @@ func TestDefaults(t *testing.T) {
 			ServiceToken:     secret.New(serviceToken),
 			Keyset:           secret.New(values["MEETWIRE_KEYSET"]),
 			Concurrency:      1000,
+			MaxAttempts:      4096,
 			Retention:        30 * 24 * time.Hour,
+			PayloadRetention: 30 * 24 * time.Hour,
 			MaxConfigAge:     time.Minute,
 			Streams:          bus.DefaultConfig(),
 		},
@@ -86,7 +92,11 @@ func TestEnvironmentAndFlags(t *testing.T) {
 	values["MEETWIRE_SUBSCRIPTION_ADDR"] = "subscription:2"
 	values["MEETWIRE_ALLOWED_TARGETS"] = "10.1.0.0/16,fd00::/8"
 	values["MEETWIRE_CONCURRENCY"] = "1000"
+	values["MEETWIRE_EGRESS_PROXY"] = "socks5://user:hunter2@10.0.0.1:1080"
+	values["MEETWIRE_EGRESS_PROXY_RESOLVES"] = "true"
+	values["MEETWIRE_EXTRA_CA"] = file(t, certificate(t))
 	values["MEETWIRE_RETENTION"] = "24h"
+	values["MEETWIRE_PAYLOAD_RETENTION"] = "12h"
 	values["MEETWIRE_MAX_CONFIG_AGE"] = "90s"
 	values["MEETWIRE_STREAM_REPLICAS"] = "3"
 	got, err := parse(t, values, "--concurrency=1")
@@ -97,8 +107,13 @@ func TestEnvironmentAndFlags(t *testing.T) {
 		ServiceToken:     secret.New(serviceToken),
 		Keyset:           secret.New(values["MEETWIRE_KEYSET"]),
 		AllowedTargets:   []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")},
+		EgressProxy:      secret.New("socks5://user:hunter2@10.0.0.1:1080"),
+		ProxyResolves:    true,
+		ExtraCA:          values["MEETWIRE_EXTRA_CA"],
 		Concurrency:      1, // flags come before the environment
+		MaxAttempts:      4096,
 		Retention:        24 * time.Hour,
+		PayloadRetention: 12 * time.Hour,
 		MaxConfigAge:     90 * time.Second,
 		Streams:          bus.DefaultConfig(),
 	}
@@ -109,16 +124,33 @@ func TestEnvironmentAndFlags(t *testing.T) {
 func TestUnreadableValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
-		"MEETWIRE_ALLOWED_TARGETS": "10.0.0.1", // an address, not a prefix
-		"MEETWIRE_CONCURRENCY":     "many",
-		"MEETWIRE_RETENTION":       "30 days",
-		"MEETWIRE_MAX_CONFIG_AGE":  "60",
+		"MEETWIRE_ALLOWED_TARGETS":   "10.0.0.1", // an address, not a prefix
+		"MEETWIRE_CONCURRENCY":       "many",
+		"MEETWIRE_RETENTION":         "30 days",
+		"MEETWIRE_PAYLOAD_RETENTION": "forever",
+		"MEETWIRE_MAX_CONFIG_AGE":    "60",
 	} {
 		values := required(t)
 		values[name] = value
 		_, err := parse(t, values)
 		require.ErrorContains(t, err, strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "MEETWIRE_"), "_", "-")))
 	}
+}
+
+// file writes a file and returns its path.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// certificate returns one in PEM.
+func certificate(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
 
 // validConfig is a configuration without a fault.
@@ -140,14 +172,40 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 			func(c *delivery.Config) { c.Keyset = secret.String{} },
 			func(c *delivery.Config) { c.Keyset = secret.New("bm8ga2V5c2V0") },
 		},
+		"egress-proxy (MEETWIRE_EGRESS_PROXY)": {
+			func(c *delivery.Config) { c.EgressProxy = secret.New("proxy:3128") },
+			func(c *delivery.Config) { c.EgressProxy = secret.New("http://user:hunter2@proxy:0") },
+		},
+		"egress-proxy-resolves (MEETWIRE_EGRESS_PROXY_RESOLVES)": {
+			func(c *delivery.Config) { c.ProxyResolves = true }, // without a proxy
+		},
+		"extra-ca (MEETWIRE_EXTRA_CA)": {
+			func(c *delivery.Config) { c.ExtraCA = filepath.Join(t.TempDir(), "missing.pem") },
+			func(c *delivery.Config) { c.ExtraCA = t.TempDir() },
+			func(c *delivery.Config) { c.ExtraCA = file(t, "no certificate") },
+			func(c *delivery.Config) {
+				c.ExtraCA = file(t, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+			},
+			func(c *delivery.Config) {
+				c.ExtraCA = file(t, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+			},
+		},
 		"concurrency (MEETWIRE_CONCURRENCY)": {
 			func(c *delivery.Config) { c.Concurrency = 0 },
 			func(c *delivery.Config) { c.Concurrency = -1 },
 			func(c *delivery.Config) { c.Concurrency = 1001 },
 		},
+		"max-attempts (MEETWIRE_MAX_ATTEMPTS)": {
+			func(c *delivery.Config) { c.MaxAttempts = 0 },
+			func(c *delivery.Config) { c.MaxAttempts = 15 },
+			func(c *delivery.Config) { c.MaxAttempts = 65537 },
+		},
 		"retention (MEETWIRE_RETENTION)": {
 			func(c *delivery.Config) { c.Retention = 0 },
 			func(c *delivery.Config) { c.Retention = 24*time.Hour - 1 },
+		},
+		"payload-retention (MEETWIRE_PAYLOAD_RETENTION)": {
+			func(c *delivery.Config) { c.PayloadRetention = time.Hour - 1 },
 		},
 		"max-config-age (MEETWIRE_MAX_CONFIG_AGE)": {
 			func(c *delivery.Config) { c.MaxConfigAge = 0 },
@@ -163,6 +221,7 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 			err := config.Validate()
 			require.ErrorContains(t, err, variable+": ")
 			require.NotContains(t, err.Error(), "\n", "nothing else is wrong")
+			require.NotContains(t, err.Error(), "hunter2")
 			_, err = delivery.New(config, delivery.Deps{})
 			require.ErrorContains(t, err, variable+": ", "the service does not start with it")
 		}
@@ -172,10 +231,13 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 func TestValidateReportsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	token := strings.Repeat("hunter2", 4)
-	config := delivery.Config{ServiceToken: secret.New(token), Keyset: secret.New("hunter2-hunter2")}
+	config := delivery.Config{
+		ServiceToken: secret.New(token), Keyset: secret.New("hunter2-hunter2"), EgressProxy: secret.New("hunter2://u:hunter2@proxy"), ExtraCA: "/none",
+	}
 	err := config.Validate()
 	for _, variable := range []string{
-		"MEETWIRE_SERVICE_TOKEN", "MEETWIRE_KEYSET", "MEETWIRE_CONCURRENCY", "MEETWIRE_RETENTION", "MEETWIRE_MAX_CONFIG_AGE",
+		"MEETWIRE_SERVICE_TOKEN", "MEETWIRE_KEYSET", "MEETWIRE_EGRESS_PROXY", "MEETWIRE_EXTRA_CA",
+		"MEETWIRE_CONCURRENCY", "MEETWIRE_MAX_ATTEMPTS", "MEETWIRE_RETENTION", "MEETWIRE_PAYLOAD_RETENTION", "MEETWIRE_MAX_CONFIG_AGE",
 		"MEETWIRE_STREAM_REPLICAS", "MEETWIRE_EVENTS_MAX_AGE", "MEETWIRE_DEADLETTERS_MAX_AGE", "MEETWIRE_RECORDS_MAX_AGE",
 		"MEETWIRE_REJECTS_MAX_AGE", "MEETWIRE_DELIVERIES_MAX_BYTES", "MEETWIRE_ACK_WAIT", "MEETWIRE_MAX_ACK_PENDING",
 	} {

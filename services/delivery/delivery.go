@@ -55,6 +55,9 @@ type Service struct {
 	hooks        *registry.Registry
 	tender       *tender
 	metrics      *metrics
+	members      *bus.Membership
+	slots        *core.Slots
+	isolation    *isolationMetrics
 	server       *grpc.Server
 }
 
@@ -74,14 +77,20 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	members, err := bus.NewMembership(js, "delivery", uuid.NewString(), config.Streams.Replicas, deps.Logger)
+	if err != nil {
+		return nil, err
+	}
 	s := &Service{
-		config: config, deps: deps, js: js, metrics: newMetrics(deps.Registry),
+		config: config, deps: deps, js: js, metrics: newMetrics(deps.Registry), members: members, slots: newSlots(config),
 		subscription: configv1.NewConfigServiceClient(deps.Subscription),
 	}
+	s.isolation = newIsolationMetrics(deps.Registry, s.slots, members)
+	members.OnChange(s.slots.SetShare)
 	s.tender = newTender(deps.Logger, func(moved int) { s.metrics.drained.Add(float64(moved)) })
 	maker := &dialect.Maker{Box: box, UserAgent: version.UserAgent, Logger: deps.Logger}
 	s.hooks = registry.New(maker, s.tender.tend)
-	s.tender.webhooks = s.hooks
+	s.tender.webhooks, s.tender.share = s.hooks, members.Share
 	s.watcher = configfeed.New(s.subscription, deps.Logger, config.MaxConfigAge, s.hooks)
 	s.server, err = rpc.NewServer(rpc.ServerConfig{
 		Logger:       deps.Logger,
@@ -114,26 +123,37 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, s.hasWebhook, time.Now, newID)
+	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, webhooks{Registry: s.hooks, Watcher: s.watcher}, time.Now, newID)
 	if err != nil {
 		return err
 	}
 	store := pgstore.New(s.deps.DB)
-	s.register(store, queue, letters)
-	send := sender.New(s.config.AllowedTargets, s.config.Concurrency, time.Now, newID)
+	sending, err := s.config.sender()
+	if err != nil {
+		return err
+	}
+	send := sender.New(sending)
 	defer send.Close()
-	slots := core.NewSlots(s.config.Concurrency, time.Now)
+	work, err := s.newWork(store, queue, send, letters)
+	if err != nil {
+		return err
+	}
+	s.register(ctx, store, queue, work)
 	engine := &core.Engine{
 		Webhooks: webhooks{Registry: s.hooks, Watcher: s.watcher},
 		Queue:    queue,
 		Events:   queue,
 		Sender:   send,
-		Slots:    slots,
+		Slots:    s.slots,
 		Logger:   s.deps.Logger,
 		Now:      time.Now,
 		NewID:    newID,
 		Tend:     s.tender.tend,
 		Observe:  s.observe,
+		Deferred: s.isolation.deferred,
+		Buried:   func(reason string) { s.isolation.deadLetters.WithLabelValues(reason).Inc() },
+
+		EventsMaxAge: s.config.Streams.EventsMaxAge,
 	}
 	worker := &natsbus.Worker{JetStream: s.js, Config: s.config.Streams, Logger: s.deps.Logger, Engine: engine}
 
@@ -141,23 +161,50 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Add("configuration", s.watcher.Run)
 	group.Add("tables", s.maintainer(store).Run)
 	group.Add("recorder", s.recorder(store).Run)
-	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, slots) })
+	group.Add("membership", func(ctx context.Context) error {
+		// Who has no configuration takes no part in the work, and needs none of the limits.
+		if err := s.loaded(ctx); err != nil {
+			return err
+		}
+		return s.members.Run(ctx)
+	})
+	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, s.slots) })
+	group.Add("sweeper", func(ctx context.Context) error {
+		s.join(ctx) // before that every instance takes itself for the only one
+		return s.sweeper(queue).Run(ctx)
+	})
 	group.Add("tender", func(ctx context.Context) error { return s.tender.run(ctx, queue, engine) })
 	group.Add("workers", func(ctx context.Context) error {
-		defer slots.Wait()
+		defer s.slots.Wait()
+		s.join(ctx)
 		return bus.RunLanes(ctx, s.watcher.Lanes(ctx, bus.LaneCustom, bus.LaneBulk), func(ctx context.Context, trigger string) error {
 			return worker.Run(ctx, bus.Lane(trigger))
 		})
+	})
+	group.Add("operations", work.run)
+	group.Add("expiry", func(ctx context.Context) error {
+		s.join(ctx)
+		return work.expiry.Run(ctx)
 	})
 	group.Add("api", func(ctx context.Context) error { return rpc.Serve(ctx, s.server, s.deps.Listener) })
 	return group.Run(ctx)
 }
 
 // register adds the services to the server.
-func (s *Service) register(store *pgstore.Store, queue *natsbus.Queue, letters *natsbus.DeadLetters) {
-	deliveryv1.RegisterDeliveryServiceServer(s.server, &grpcapi.Deliveries{Store: store, Health: store, Webhooks: s.hooks})
-	deliveryv1.RegisterDeadLetterServiceServer(s.server, &grpcapi.DeadLetters{Letters: letters})
-	deliveryv1.RegisterInternalServiceServer(s.server, &grpcapi.Internal{Organizations: s.watcher, Messages: queue, Rows: store})
+func (s *Service) register(ctx context.Context, store *pgstore.Store, queue *natsbus.Queue, work *work) {
+	deliveryv1.RegisterDeliveryServiceServer(s.server, &grpcapi.Service{
+		Deliveries: &grpcapi.Deliveries{
+			Store: store, Health: store, Webhooks: s.hooks, Flow: s.slots, Timers: queue, Workers: s.members.Count, Now: time.Now,
+		},
+		Watching: grpcapi.NewWatching(ctx, &natsbus.Watcher{JetStream: s.js}),
+		Actions:  work.actions,
+	})
+	work.register(s)
+	deliveryv1.RegisterInternalServiceServer(s.server, &grpcapi.Internal{
+		Organizations: s.watcher, Messages: queue, Rows: rows{store, work.store}, Ledger: store, Waiting: queue, Tests: work.tests,
+		Eraser:    &natsbus.Eraser{Queue: queue, NewID: newID, Recorded: store.Recorded, Succeeded: store.Succeeded},
+		KeptSince: func(organization string) time.Time { return s.maintainer(store).KeptSince(organization) },
+	})
 }
 
 // recorder makes what writes records, and reports what follows from them.
@@ -178,20 +225,23 @@ func (s *Service) recorder(store *pgstore.Store) *recorder.Recorder {
 	}
 }
 
+// sweeper makes what frees timers that are stuck. One of all instances sweeps.
+func (s *Service) sweeper(queue *natsbus.Queue) *natsbus.Sweeper {
+	return &natsbus.Sweeper{
+		Queue: queue, Logger: s.deps.Logger, Now: time.Now, Rewritten: s.isolation.rewritten.Inc,
+		Active: s.first,
+	}
+}
+
 func (s *Service) maintainer(store *pgstore.Store) *recorder.Maintainer {
 	return &recorder.Maintainer{
-		Tables: store, Retention: s.config.Retention, Retentions: s.hooks.Retentions, Loaded: s.loaded,
+		Tables: store, Retention: s.config.Retention, PayloadRetention: s.config.PayloadRetention, Retentions: s.hooks.Retentions, Loaded: s.loaded,
 		Logger: s.deps.Logger, Now: time.Now,
 	}
 }
 
 // loaded waits until the configuration is known.
 func (s *Service) loaded(ctx context.Context) error { return s.watcher.WaitFor(ctx, 0) }
-
-func (s *Service) hasWebhook(id string) bool {
-	_, ok := s.hooks.Webhook(id)
-	return ok
-}
 
 // observe writes the one line, and counts the metrics, of an attempt.
 func (s *Service) observe(task *core.Task, attempt *core.Attempt) {
@@ -202,22 +252,6 @@ func (s *Service) observe(task *core.Task, attempt *core.Attempt) {
 		"lane", task.Lane, "attempt", attempt.Number, "status_code", attempt.StatusCode,
 		"error_class", attempt.ErrorClass, "duration_seconds", attempt.Duration.Seconds(),
 		"age_seconds", time.Since(task.AcceptedAt).Seconds())
-}
-
-// sweepPeriod is how often lines are looked through for tasks whose turn is too far off.
-const sweepPeriod = time.Second
-
-func sweep(ctx context.Context, slots *core.Slots) error {
-	ticker := time.NewTicker(sweepPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			slots.Sweep()
-		}
-	}
 }
 
 // webhooks joins what knows the webhooks and what knows the revision.

@@ -60,6 +60,7 @@ type feed struct {
 	changes  []*configv1.Change
 	changed  chan struct{} // closed by the next change
 	health   []*configv1.ReportWebhookHealthRequest
+	actions  []string
 }
 
 // ReportWebhookHealth notes a report.
@@ -68,6 +69,21 @@ func (f *feed) ReportWebhookHealth(_ context.Context, request *configv1.ReportWe
 	defer f.mu.Unlock()
 	f.health = append(f.health, request)
 	return &configv1.ReportWebhookHealthResponse{Effective: true}, nil
+}
+
+// RecordAction notes what somebody has done.
+func (f *feed) RecordAction(_ context.Context, request *configv1.RecordActionRequest) (*configv1.RecordActionResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.actions = append(f.actions, request.GetAction()+" "+request.GetResource())
+	return &configv1.RecordActionResponse{}, nil
+}
+
+// recorded is what somebody has done.
+func (f *feed) recorded() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.actions)
 }
 
 // reports is what was reported.
@@ -156,6 +172,7 @@ type installation struct {
 
 	webhook *configv1.Webhook
 	key     *configv1.ApiKey
+	metrics []*prometheus.Registry // of each service, in the order in which they were run
 	calls   chan call
 
 	mu     sync.Mutex
@@ -225,8 +242,10 @@ func (i *installation) run(t *testing.T) (service *delivery.Service, address str
 	t.Helper()
 	conn, _ := i.nats.Connect(t)
 	listener := listen(t)
+	registry := prometheus.NewRegistry()
+	i.metrics = append(i.metrics, registry)
 	service, err := delivery.New(i.config, delivery.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), DB: i.pool, NATS: conn, Listener: listener,
+		Logger: slog.New(slog.DiscardHandler), Registry: registry, DB: i.pool, NATS: conn, Listener: listener,
 		Subscription: dial(t, i.feedAt, i.config.ServiceToken), Grace: patience,
 	})
 	require.NoError(t, err)

@@ -84,6 +84,7 @@ type tender struct {
 	}
 	logger  *slog.Logger
 	drained func(moved int)
+	share   func() (rank, count int) // of this process among all that tend
 
 	wakes, cancels, drains *backlog
 }
@@ -230,7 +231,8 @@ func (t *tender) drain(ctx context.Context, queue *natsbus.Queue, engine *core.E
 		now, ok := t.webhooks.Webhook(w.webhook)
 		return ok && now.Status == core.StatusDisabled && now.Generation == disabled.Generation
 	}
-	moved, err := queue.Drain(ctx, w.organization, w.webhook, still, func(ctx context.Context, task *core.Task, replaces string) error {
+	rank, count := t.share()
+	moved, err := queue.DrainShare(ctx, w.organization, w.webhook, rank, count, still, func(ctx context.Context, task *core.Task, replaces string) error {
 		return engine.BuryWaiting(ctx, task, replaces, disabled)
 	})
 	t.drained(moved)

@@ -18,6 +18,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/lifecycle"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 	"github.com/meetwire/meetwire/services/gateway/internal/docs"
+	"github.com/meetwire/meetwire/services/gateway/internal/operations"
 	"github.com/meetwire/meetwire/services/gateway/internal/rest"
 )
 
@@ -32,8 +33,9 @@ type Deps struct {
 
 // Service is the gateway.
 type Service struct {
-	deps    Deps
-	handler http.Handler
+	deps       Deps
+	operations *operations.Client
+	handler    http.Handler
 }
 
 // New makes the service and starts nothing. The context is that of registering the routes.
@@ -41,11 +43,12 @@ func New(ctx context.Context, config Config, deps Deps) (*Service, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Service{deps: deps}
+	s := &Service{deps: deps, operations: operations.New(deps.Subscription, deps.Ingest, deps.Delivery)}
 	handler, err := rest.NewHandler(ctx, rest.Backends{
 		Subscription: deps.Subscription,
 		Ingest:       deps.Ingest,
 		Delivery:     deps.Delivery,
+		Operations:   s.operations,
 	}, s.Ready, deps.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("make the REST handler: %w", err)
@@ -102,5 +105,7 @@ func (s *Service) Run(ctx context.Context) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelWarn),
 	}
+	// Streams do not end by themselves, and the server waits for them.
+	defer context.AfterFunc(ctx, s.operations.Close)()
 	return boot.ServeHTTP(ctx, server, s.deps.Listener)
 }

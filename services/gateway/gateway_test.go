@@ -112,7 +112,7 @@ func (s *slow) PublishEvent(ctx context.Context, _ *ingestv1.PublishEventRequest
 	s.began <- struct{}{}
 	select {
 	case <-s.release:
-		return &ingestv1.PublishEventResponse{Id: "1"}, nil
+		return &ingestv1.PublishEventResponse{Id: "1", Sequence: 1}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -14,6 +14,7 @@ import (
 type Config struct {
 	GRPCAddr         string        `help:"Address to serve gRPC on." name:"grpc-addr" default:"127.0.0.1:9002" env:"MEETWIRE_GRPC_ADDR"`
 	SubscriptionAddr string        `help:"Address of subscription's gRPC." default:"127.0.0.1:9001" env:"MEETWIRE_SUBSCRIPTION_ADDR"`
+	DeliveryAddr     string        `help:"Address of delivery's gRPC." default:"127.0.0.1:9003" env:"MEETWIRE_DELIVERY_ADDR"`
 	ServiceToken     secret.String `help:"Token that services know each other by; at least 32 characters." env:"MEETWIRE_SERVICE_TOKEN"`
 	MaxConfigAge     time.Duration `help:"How long API keys are trusted without a sign of life from subscription." default:"60s" env:"MEETWIRE_MAX_CONFIG_AGE"`
 	Streams          bus.Config    `embed:""`

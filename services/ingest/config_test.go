@@ -10,11 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/pg"
 	"github.com/meetwire/meetwire/pkg/secret"
 	"github.com/meetwire/meetwire/services/ingest"
 )
 
-const serviceToken = "service-token-of-the-tests-0123456789"
+const (
+	serviceToken = "service-token-of-the-tests-0123456789"
+	databaseURL  = "postgres://u:p@db/d"
+)
 
 // newParser reads what the process does. The environment comes from values, not from the machine.
 func newParser(t *testing.T, settings any, values map[string]string) *kong.Kong {
@@ -42,23 +46,25 @@ func parse(t *testing.T, values map[string]string, args ...string) (ingest.Setti
 // config returns a configuration without a fault.
 func config(t *testing.T) ingest.Config {
 	t.Helper()
-	settings, err := parse(t, map[string]string{"MEETWIRE_SERVICE_TOKEN": serviceToken})
+	settings, err := parse(t, map[string]string{"MEETWIRE_SERVICE_TOKEN": serviceToken, "MEETWIRE_DATABASE_URL": databaseURL})
 	require.NoError(t, err)
 	return settings.Service
 }
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := parse(t, map[string]string{"MEETWIRE_SERVICE_TOKEN": serviceToken})
+	got, err := parse(t, map[string]string{"MEETWIRE_SERVICE_TOKEN": serviceToken, "MEETWIRE_DATABASE_URL": databaseURL})
 	require.NoError(t, err)
 	require.Equal(t, ingest.Config{
 		GRPCAddr:         "127.0.0.1:9002",
 		SubscriptionAddr: "127.0.0.1:9001",
+		DeliveryAddr:     "127.0.0.1:9003",
 		ServiceToken:     secret.New(serviceToken),
 		MaxConfigAge:     time.Minute,
 		Streams:          bus.DefaultConfig(),
 	}, got.Service)
 	require.Equal(t, bus.NATSConfig{NATSURL: secret.New("nats://127.0.0.1:4222")}, got.NATSConfig)
+	require.True(t, got.Migrate)
 	require.NoError(t, got.Validate())
 	require.NoError(t, got.Service.Validate())
 }
@@ -79,6 +85,7 @@ func TestFlagsAndVariables(t *testing.T) {
 	require.Equal(t, map[string][2]string{
 		"grpc-addr":            {"MEETWIRE_GRPC_ADDR", "127.0.0.1:9002"},
 		"subscription-addr":    {"MEETWIRE_SUBSCRIPTION_ADDR", "127.0.0.1:9001"},
+		"delivery-addr":        {"MEETWIRE_DELIVERY_ADDR", "127.0.0.1:9003"},
 		"service-token":        {"MEETWIRE_SERVICE_TOKEN", ""},
 		"max-config-age":       {"MEETWIRE_MAX_CONFIG_AGE", "60s"},
 		"replicas":             {"MEETWIRE_STREAM_REPLICAS", "1"},
@@ -96,15 +103,18 @@ func TestEnvironmentAndFlags(t *testing.T) {
 	t.Parallel()
 	got, err := parse(t, map[string]string{
 		"MEETWIRE_SERVICE_TOKEN": serviceToken, "MEETWIRE_GRPC_ADDR": "0.0.0.0:1", "MEETWIRE_SUBSCRIPTION_ADDR": "subscription:2",
+		"MEETWIRE_DELIVERY_ADDR": "delivery:3", "MEETWIRE_DATABASE_URL": databaseURL, "MEETWIRE_MIGRATE": "false",
 		"MEETWIRE_MAX_CONFIG_AGE": "90s", "MEETWIRE_STREAM_REPLICAS": "3", "MEETWIRE_ACK_WAIT": "2m",
 	}, "--ack-wait=30s")
 	require.NoError(t, err)
 	want := ingest.Config{
-		GRPCAddr: "0.0.0.0:1", SubscriptionAddr: "subscription:2", ServiceToken: secret.New(serviceToken),
+		GRPCAddr: "0.0.0.0:1", SubscriptionAddr: "subscription:2", DeliveryAddr: "delivery:3", ServiceToken: secret.New(serviceToken),
 		MaxConfigAge: 90 * time.Second, Streams: bus.DefaultConfig(),
 	}
 	want.Streams.Replicas, want.Streams.AckWait = 3, 30*time.Second
 	require.Equal(t, want, got.Service)
+	require.Equal(t, pg.Config{DatabaseURL: secret.New(databaseURL), MaxConns: 10}, got.Postgres)
+	require.False(t, got.Migrate)
 }
 
 func TestValidateReportsEverythingAtOnce(t *testing.T) {

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -26,15 +26,17 @@ import (
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/natstest"
+	"github.com/meetwire/meetwire/pkg/pgtest"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/secret"
 	accessv1 "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	ingestv1 "github.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1"
 	"github.com/meetwire/meetwire/services/ingest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const (
 	// patience is how long a test waits for something that should be there at once.
@@ -95,9 +97,9 @@ func trigger(id string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: id, Schema: "{}"}}}
 }
 
-func webhook(id, organization string, triggers ...string) *configv1.Resource {
+func webhook(id string, triggers ...string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Webhook{Webhook: &configv1.Webhook{
-		Id: id, Organization: organization, Triggers: triggers,
+		Id: id, Organization: "acme", Triggers: triggers,
 	}}}
 }
 
@@ -150,6 +152,12 @@ type env struct {
 
 func setup(t *testing.T) *env {
 	t.Helper()
+	return setupWith(t, pgtest.Database(t, "ingest", ingest.Migrate))
+}
+
+// setupWith runs a service that uses a database.
+func setupWith(t *testing.T, db *pgxpool.Pool) *env {
+	t.Helper()
 	e := &env{feed: &feed{messages: make(chan *configv1.WatchConfigResponse), used: make(chan string, 10)}, nats: natstest.Start(t), registry: prometheus.NewRegistry()}
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -161,7 +169,8 @@ func setup(t *testing.T) *env {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	e.service, err = ingest.New(config(t), ingest.Deps{
-		Logger: logger, Registry: e.registry, NATS: conn, Listener: listener, Grace: 5 * time.Second,
+		Logger: logger, Registry: e.registry, DB: db, Migrate: true, NATS: conn, Listener: listener, Grace: 5 * time.Second,
+		Delivery:     dial(t, serve(t, func(s *grpc.Server) { deliveryv1.RegisterInternalServiceServer(s, deliveries{}) })),
 		Subscription: dial(t, serve(t, func(s *grpc.Server) { configv1.RegisterConfigServiceServer(s, e.feed) })),
 	})
 	require.NoError(t, err)
@@ -222,7 +231,7 @@ func TestEventsComeInOverBothDoorsAndGoOutToWebhooks(t *testing.T) {
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.ErrorContains(t, e.service.Ready(t.Context()), "configuration")
 
-	e.feed.snapshot(1, organization("acme"), organization("beta"), trigger("meeting.booked"), publisherKey, viewerKey, webhook("w1", "acme", "meeting.booked"))
+	e.feed.snapshot(1, organization("acme"), organization("beta"), trigger("meeting.booked"), publisherKey, viewerKey, webhook("w1", "meeting.booked"))
 	e.ready(t)
 	response, err := e.publish(t, publisher, "acme", "1")
 	require.NoError(t, err)
@@ -242,7 +251,7 @@ func TestEventsComeInOverBothDoorsAndGoOutToWebhooks(t *testing.T) {
 	require.Equal(t, codes.Unauthenticated, status.Code(err))
 
 	// A trigger that is registered while the service runs gets a lane.
-	e.feed.change(2, trigger("meeting.started"), webhook("w2", "acme", "meeting.started"))
+	e.feed.change(2, trigger("meeting.started"), webhook("w2", "meeting.started"))
 	_, err = e.js.Publish(t.Context(), "events.acme.meeting.started", []byte(`{"specversion":"1.0","id":"4","source":"/s","type":"meeting.started","data":{}}`))
 	require.NoError(t, err)
 	e.requireStored(t, bus.StreamDeliveries, 3)
@@ -276,7 +285,7 @@ func TestOtherServicesAskForHistoryAndPurge(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	const id = "7d0f9b1e-2f3c-4a5b-8c6d-9e0f1a2b3c4d"
-	paused := webhook(id, "acme", "meeting.*")
+	paused := webhook(id, "meeting.*")
 	paused.GetWebhook().Status = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED
 	admin, adminKey := apiKey(t, "acme", accessv1.Role_ROLE_ADMIN)
 	e.feed.snapshot(1, organization("acme"), trigger("meeting.booked"), paused, adminKey)
@@ -297,6 +306,7 @@ func TestOtherServicesAskForHistoryAndPurge(t *testing.T) {
 	require.True(t, response.GetDone())
 	e.requireStored(t, bus.StreamDeliveries, 1)
 
+	e.requireStored(t, bus.StreamFanOuts, 0) // it is in the index
 	purge := &ingestv1.PurgeOrganizationRequest{Organization: "acme", Revision: 1}
 	_, err = e.internal.PurgeOrganization(e.call(t), purge)
 	require.Equal(t, codes.FailedPrecondition, status.Code(err))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meetwire/meetwire/pkg/boot"
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/pg"
 	"github.com/meetwire/meetwire/pkg/rpc"
 )
 
@@ -13,7 +14,9 @@ import (
 type Settings struct {
 	boot.Config    `embed:""`
 	bus.NATSConfig `embed:""`
-	Service        Config `embed:""`
+	Postgres       pg.Config `embed:""`
+	Service        Config    `embed:""`
+	Migrate        bool      `help:"Bring the database schema up to date at the start." default:"true" negatable:"" env:"MEETWIRE_MIGRATE"`
 }
 
 // Main runs the service as a process of its own and returns the exit code.
@@ -24,6 +27,10 @@ func Main(args []string, stderr io.Writer) int {
 }
 
 func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot.Service, error) {
+	pool, err := runtime.PostgresLater(ctx, settings.Postgres)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := runtime.NATS(ctx, settings.NATSConfig)
 	if err != nil {
 		return nil, err
@@ -37,12 +44,20 @@ func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot
 		return nil, err
 	}
 	runtime.Defer("subscription connection", func(context.Context) error { return subscription.Close() })
+	delivery, err := rpc.Dial(settings.Service.DeliveryAddr, rpc.WithServiceToken(settings.Service.ServiceToken))
+	if err != nil {
+		return nil, err
+	}
+	runtime.Defer("delivery connection", func(context.Context) error { return delivery.Close() })
 	return New(settings.Service, Deps{
 		Logger:       runtime.Logger,
 		Registry:     runtime.Registry,
+		DB:           pool,
+		Migrate:      settings.Migrate,
 		NATS:         conn,
 		Listener:     listener,
 		Subscription: subscription,
+		Delivery:     delivery,
 		Grace:        settings.ShutdownGrace,
 	})
 }

@@ -2,24 +2,16 @@ package meetwire_test
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
@@ -113,97 +105,6 @@ func everyVariable(t *testing.T) (all []string) {
 		walk(t, reflect.TypeOf(settings), func(field reflect.StructField) { all = append(all, field.Tag.Get("env")) })
 	}
 	return all
-}
-
-// TestAccountsOfNATS runs nats-server with the configuration of the deployment: the services can do all that they
-// do, a publisher can publish events and nothing else.
-func TestAccountsOfNATS(t *testing.T) {
-	values := newEnvironment(t)
-	for name, value := range values {
-		if strings.HasPrefix(name, "NATS_") {
-			t.Setenv(name, value)
-		}
-	}
-	options, err := server.ProcessConfigFile(filepath.Join("..", "..", "deploy", "nats", "nats.conf"))
-	require.NoError(t, err)
-	options.Host, options.Port, options.HTTPPort, options.StoreDir, options.NoSigs = "127.0.0.1", -1, 0, t.TempDir(), true
-	s, err := server.NewServer(options)
-	require.NoError(t, err)
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	require.True(t, s.ReadyForConnections(20*time.Second))
-
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	logger := slog.New(slog.DiscardHandler)
-	refused := make(chan error, 100)
-	connect := func(user, password string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
-		options = append(options, nats.UserInfo(user, password), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
-		conn, err := nats.Connect(s.ClientURL(), options...)
-		require.NoError(t, err)
-		t.Cleanup(conn.Close)
-		js, err := bus.JetStream(conn)
-		require.NoError(t, err)
-		return conn, js
-	}
-	_, services := connect("services", values["NATS_SERVICES_PASSWORD"])
-	require.NoError(t, bus.EnsureStreams(ctx, services, bus.DefaultConfig(), logger))
-	publisherConn, publisher := connect("publisher", values["NATS_PUBLISHER_PASSWORD"], nats.CustomInboxPrefix("_INBOX_publisher"))
-	_, err = bus.Publish(ctx, publisher, nats.NewMsg(bus.EventSubject("acme", "meeting.booked")), "1")
-	require.NoError(t, err)
-
-	// Services consume, acknowledge and publish on every stream.
-	handled := make(chan struct{})
-	consume, stop := context.WithCancel(ctx)
-	consumer := &bus.Consumer{
-		JetStream: services, Stream: bus.StreamEvents, Config: bus.DefaultConfig().EventIndexConsumer(), Pull: 1, Workers: 1, Logger: logger,
-		Handle: func(_ context.Context, msg *bus.Msg) { msg.Done(); close(handled) },
-	}
-	done := make(chan error, 1)
-	go func() { done <- consumer.Run(consume) }()
-	<-handled
-	stop()
-	require.NoError(t, <-done)
-	subscriptionConn, subscription := connect("subscription", values["NATS_SUBSCRIPTION_PASSWORD"])
-	_, err = bus.Publish(ctx, subscription, nats.NewMsg(bus.EventSubject("acme", "webhook.disabled")), "2")
-	require.NoError(t, err)
-	for _, subject := range []string{
-		bus.DeliverySubject("bulk", "acme", "w"), bus.RetryDueSubject("bulk", "acme", "w"),
-		bus.DeadLetterSubject("bulk", "acme", "w", "d"), bus.RecordSubject("acme", "w"), bus.RejectSubject("acme"),
-	} {
-		_, err := bus.Publish(ctx, services, nats.NewMsg(subject), subject)
-		require.NoError(t, err, subject)
-		for name, js := range map[string]jetstream.JetStream{"a publisher": publisher, "subscription": subscription} {
-			short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-			_, err = js.PublishMsg(short, nats.NewMsg(subject), jetstream.WithMsgID(subject+name), jetstream.WithRetryAttempts(0))
-			cancel()
-			require.Error(t, err, "%s may publish %s", name, subject)
-		}
-	}
-	for name, js := range map[string]jetstream.JetStream{"a publisher": publisher, "subscription": subscription} {
-		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-		_, err = js.Stream(short, bus.StreamEvents)
-		cancel()
-		require.Error(t, err, "%s may look at streams", name)
-	}
-	requireDeaf(t, publisherConn, refused, "_INBOX.>", "events.>", "deliveries.>", "records.>")
-	requireDeaf(t, subscriptionConn, refused, "events.>", "deliveries.>", "records.>", "_INBOX_publisher.>")
-	_, err = nats.Connect(s.ClientURL())
-	require.ErrorIs(t, err, nats.ErrAuthorization)
-}
-
-// requireDeaf asserts that nobody may listen to subjects over a connection.
-func requireDeaf(t *testing.T, conn *nats.Conn, refused chan error, subjects ...string) {
-	t.Helper()
-	for _, subject := range subjects {
-		for len(refused) > 0 {
-			<-refused
-		}
-		_, err := conn.SubscribeSync(subject)
-		require.NoError(t, err)
-		require.NoError(t, conn.Flush())
-		require.ErrorIs(t, <-refused, nats.ErrPermissionViolation, "%s may be listened to", subject)
-	}
 }
 
 // TestUsage tells what is wrong with the command line, and with which exit code.

@@ -18,6 +18,7 @@ import (
 	"github.com/meetwire/meetwire/services/meetwire/internal/cli"
 	"github.com/meetwire/meetwire/services/meetwire/internal/completion"
 	"github.com/meetwire/meetwire/services/meetwire/internal/envfile"
+	"github.com/meetwire/meetwire/services/meetwire/internal/natsconfig"
 	"github.com/meetwire/meetwire/services/meetwire/internal/up"
 )
 
@@ -25,6 +26,7 @@ import (
 type commands struct {
 	Up         up.Config          `cmd:"" help:"Run everything in this process: NATS, Postgres and the four services, on loopback only."`
 	Env        envfile.Command    `cmd:"" help:"Make the secrets of a new installation and print them as NAME=value lines."`
+	NatsConfig natsconfig.Command `cmd:"" help:"Print the configuration of a nats-server with the users that Meetwire and its publishers need."`
 	Completion completion.Command `cmd:"" help:"Print a script that lets a shell complete commands."`
 	Version    kong.VersionFlag   `help:"Print the version."`
 
@@ -121,7 +123,7 @@ func newParser(all *commands, stdout, stderr io.Writer) (*kong.Kong, error) {
 
 // isLocal says whether a command talks to no installation.
 func isLocal(command *kong.Node) bool {
-	return command != nil && (command.Name == "up" || command.Name == "env" || command.Name == "completion")
+	return command != nil && (command.Name == "up" || command.Name == "env" || command.Name == "nats-config" || command.Name == "completion")
 }
 
 func connectionFlags(command *kong.Context) []*kong.Flag {
@@ -153,6 +155,8 @@ func (c *commands) run(ctx context.Context, command *kong.Context, stdin io.Read
 		return up.Run(ctx, c.Up, stdout, stderr)
 	case "env":
 		return c.Env.Run(stdout)
+	case "nats-config":
+		return c.NatsConfig.Run(stdout)
 	case "completion":
 		return c.Completion.Write(stdout)
 	default:

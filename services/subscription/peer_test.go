@@ -29,6 +29,8 @@ type peer struct {
 	mu      sync.Mutex
 	history []*ingestv1.FanOutHistoryRequest
 	purged  []string // organizations, once for each service that was asked
+	tests   []*deliveryv1.SendTestRequest
+	refused error // of tests
 }
 
 // FanOutHistory implements InternalService of ingest: there is one part, with one event.
@@ -69,6 +71,26 @@ type deliveryPeer struct {
 func (p *deliveryPeer) PurgeOrganization(_ context.Context, req *deliveryv1.PurgeOrganizationRequest) (*deliveryv1.PurgeOrganizationResponse, error) {
 	p.note(req.GetOrganization())
 	return &deliveryv1.PurgeOrganizationResponse{MessageCount: 3, RowCount: 4}, nil
+}
+
+// SendTest implements InternalService of delivery: it sends nothing.
+func (p *deliveryPeer) SendTest(_ context.Context, req *deliveryv1.SendTestRequest) (*deliveryv1.SendTestResponse, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refused != nil {
+		return nil, p.refused
+	}
+	p.tests = append(p.tests, req)
+	return &deliveryv1.SendTestResponse{Attempt: &deliveryv1.Attempt{
+		StatusCode: 200, Webhook: "organizations/" + req.GetWebhook().GetOrganization() + "/webhooks/" + req.GetWebhook().GetId(),
+	}}, nil
+}
+
+// tested returns the tests that were sent so far.
+func (p *peer) tested() []*deliveryv1.SendTestRequest {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]*deliveryv1.SendTestRequest(nil), p.tests...)
 }
 
 // newPeer runs a peer that knows the service token.

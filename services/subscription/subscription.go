@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/meetwire/meetwire/pkg/lifecycle"
+	"github.com/meetwire/meetwire/pkg/operation"
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -46,15 +47,16 @@ type Deps struct {
 
 // Service is one instance of the subscription service. Several may share a database.
 type Service struct {
-	cfg     Config
-	deps    Deps
-	store   *pgstore.Store
-	plans   core.Plans
-	feed    *feed.Server
-	keys    *grpcapi.Keys
-	server  *grpc.Server
-	beside  *background
-	started atomic.Bool // what the program and the configuration bring along is in the database
+	cfg        Config
+	deps       Deps
+	store      *pgstore.Store
+	plans      core.Plans
+	feed       *feed.Server
+	operations *operation.Service
+	keys       *grpcapi.Keys
+	server     *grpc.Server
+	beside     *background
+	started    atomic.Bool // what the program and the configuration bring along is in the database
 }
 
 // Migrate brings the Postgres schema `subscription` up to date. Several processes may do so at once.
@@ -105,7 +107,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	subscriptionv1.RegisterWebhookServiceServer(s.server, s.newWebhooks(box, s.plans))
 	subscriptionv1.RegisterAuditServiceServer(s.server, grpcapi.NewAudit(s.store))
 	subscriptionv1.RegisterKeysetServiceServer(s.server, grpcapi.NewKeyset(s.store))
-	operationv1.RegisterOperationServiceServer(s.server, grpcapi.NewOperations(s.store))
+	s.operations = grpcapi.NewOperations(s.store)
+	operationv1.RegisterOperationServiceServer(s.server, s.operations)
 	configv1.RegisterConfigServiceServer(s.server, grpcapi.NewConfig(s.feed, s.store, cfg.Mail.Enabled()))
 	if s.beside, err = newBackground(s, box); err != nil {
 		return nil, err
@@ -137,6 +140,7 @@ func (s *Service) Run(ctx context.Context) error {
 	beside.Go(func() { s.keys.Run(watching) }) // the last calls are noted, too
 	// The streams of watchers never end by themselves, and the server waits for all streams.
 	defer context.AfterFunc(serving, s.feed.Close)()
+	defer context.AfterFunc(serving, s.operations.Close)()
 	err := rpc.Serve(serving, s.server, s.deps.Listener)
 	stopServing()
 	stopWatching()

@@ -350,7 +350,7 @@ func TestTriggersAreFiltered(t *testing.T) {
 	}
 	require.Equal(t, []string{"custom.thing"}, list(`group = "Things"`))
 	require.Equal(t, []string{"custom.thing"}, list(`built_in = false`))
-	require.Equal(t, []string{"delivery.dead_lettered", "secret.rotated", "webhook.deleted", "webhook.disabled", "webhook.enabled"}, list(`operational = true`))
+	require.Equal(t, []string{"delivery.dead_lettered", "delivery.dead_letters_expiring", "secret.rotated", "webhook.deleted", "webhook.disabled", "webhook.enabled"}, list(`operational = true`))
 	require.Empty(t, list(`deprecated = true`))
 	require.Equal(t, []string{"meeting.booked", "meeting.canceled", "meeting.no_show", "meeting.rescheduled"}, list(`group = "Meetings" AND deprecated = false`))
 	_, err := i.viewer.triggers.ListTriggers(t.Context(), &subscriptionv1.ListTriggersRequest{Parent: "organizations/acme", Filter: "built_in = yes"})

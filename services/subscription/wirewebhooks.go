@@ -16,8 +16,10 @@ import (
 	"github.com/meetwire/meetwire/pkg/target"
 	"github.com/meetwire/meetwire/pkg/version"
 	"github.com/meetwire/meetwire/pkg/webhook"
+	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
 	"github.com/meetwire/meetwire/services/subscription/internal/grpcapi"
+	"github.com/meetwire/meetwire/services/subscription/internal/pgstore"
 )
 
 // newWebhooks puts together what serves webhooks.
@@ -26,7 +28,9 @@ func (s *Service) newWebhooks(box *seal.Box, plans core.Plans) *grpcapi.Webhooks
 		Store: s.store, Sealer: secrets{box: box}, Dialects: dialects{}, Filters: filters{}, Plans: plans,
 		NewID: uuid.NewString, AllowsHost: target.New(s.cfg.AllowedTargets).AllowsHost, ReservedHeader: dialect.IsReservedHeader, Now: s.deps.Now,
 	})
-	return grpcapi.NewWebhooks(rules, core.NewPreviews(rules, s.store, renderer{}), s.store)
+	return grpcapi.NewWebhooks(rules, core.NewPreviews(rules, s.store, renderer{}), s.store, grpcapi.Testing{
+		Tester: deliveryv1.NewInternalServiceClient(s.deps.Delivery), Told: pgstore.Told,
+	})
 }
 
 // dialects implements core.Dialects.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -219,6 +220,9 @@ func up(t *testing.T, folder string, args ...string) *installation {
 			return match != nil
 		}, patience, 20*time.Millisecond, "meetwire up did not say where it is: %s", p.output)
 	}
+	if slices.Contains(args, "--secure") {
+		i.connectAsUsers(t, folder)
+	}
 	i.connect(t)
 	return i
 }
@@ -244,6 +248,9 @@ func (i *installation) connect(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	}, patience, 20*time.Millisecond, "not ready")
+	if i.nats != nil {
+		return
+	}
 	var err error
 	i.nats, err = nats.Connect(i.natsURL)
 	require.NoError(t, err)

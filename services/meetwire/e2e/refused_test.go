@@ -20,14 +20,14 @@ func testRejectsNATS(t *testing.T, i *installation) {
 	o.inForce(t)
 	valid := o.document(t, "meeting.booked", "/scheduler", "x")
 	for _, bad := range []struct{ name, trigger, body, reason, field string }{
-		{"unknown trigger", "meeting.exploded", strings.ReplaceAll(valid, "meeting.booked", "meeting.exploded"), "unknown_trigger", "event.type"},
-		{"unknown custom trigger", "custom.made_up", strings.ReplaceAll(valid, "meeting.booked", "custom.made_up"), "unknown_trigger", "event.type"},
-		{"not a trigger at all", "UPPER", valid, "unknown_trigger", "event.type"},
-		{"invalid JSON", "meeting.booked", valid[:len(valid)-1], "json", "event"},
-		{"missing attribute", "meeting.booked", strings.Replace(valid, `"source"`, `"sauce"`, 1), "required", "event.source"},
-		{"257 KiB", "meeting.booked", valid[:len(valid)-1] + `,"pad":"` + strings.Repeat("x", 257<<10-len(valid)-9) + `"}`, "max_bytes", "event"},
-		{"another type", "meeting.canceled", valid, "value", "event.type"},
-		{"data against the schema", "meeting.booked", `{"specversion":"1.0","source":"/s","id":"1","type":"meeting.booked","data":{}}`, "schema", "event.data"},
+		{"unknown trigger", "meeting.exploded", strings.ReplaceAll(valid, "meeting.booked", "meeting.exploded"), "unknown_trigger", "/type"},
+		{"unknown custom trigger", "custom.made_up", strings.ReplaceAll(valid, "meeting.booked", "custom.made_up"), "unknown_trigger", "/type"},
+		{"not a trigger at all", "UPPER", valid, "unknown_trigger", "/type"},
+		{"invalid JSON", "meeting.booked", valid[:len(valid)-1], "json", ""},
+		{"missing attribute", "meeting.booked", strings.Replace(valid, `"source"`, `"sauce"`, 1), "required", "/source"},
+		{"257 KiB", "meeting.booked", valid[:len(valid)-1] + `,"pad":"` + strings.Repeat("x", 257<<10-len(valid)-9) + `"}`, "max_bytes", ""},
+		{"another type", "meeting.canceled", valid, "value", "/type"},
+		{"data against the schema", "meeting.booked", `{"specversion":"1.0","source":"/s","id":"1","type":"meeting.booked","data":{}}`, "schema", "/data"},
 	} {
 		ack := o.publishRaw(t, bad.trigger, uuid.NewString(), bad.body)
 		reject := awaitReject(t, o, ack.Sequence)

@@ -44,7 +44,7 @@ func TestEngineBuriesWhatWaitedForASlotWhenTheWebhookWasDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		release := make(chan struct{})
-		b.slots.Take(hook, core.Limits{}, func() { <-release }, nil)
+		take(b.slots, hook, core.Limits{}, func() { <-release }, nil)
 		require.Empty(t, b.handle(t.Context(), task(), b.first()), "it waits for its slot")
 		b.set(disable)
 		close(release)

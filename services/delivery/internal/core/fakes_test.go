@@ -280,7 +280,7 @@ func task() *core.Task {
 // hang takes the only slot, until the channel is closed, and lets so much time go by that nobody waits for it.
 func (b *bench) hang() chan struct{} {
 	release := make(chan struct{})
-	b.slots.Take(hook, core.Limits{}, func() { <-release }, nil)
+	take(b.slots, hook, core.Limits{}, func() { <-release }, nil)
 	b.clock.advance(10 * time.Second)
 	return release
 }
@@ -318,4 +318,12 @@ func settled(t *testing.T, steps []string) string {
 	require.Len(t, all, 1, "%v", steps)
 	require.Equal(t, all[0], steps[len(steps)-1], "it is settled last")
 	return all[0]
+}
+
+// take takes a slot for a task that succeeds.
+func take(slots *core.Slots, webhook string, limits core.Limits, run func(), away func(at time.Time)) {
+	slots.Take(webhook, limits, core.Turn{Away: away, Run: func() core.Verdict {
+		run()
+		return core.VerdictSuccess
+	}})
 }

@@ -63,7 +63,7 @@ type Outcome struct {
 
 // Fold takes an attempt in. One of an earlier generation changes nothing, the first of a later one begins anew.
 func (h *Health) Fold(o Outcome, t Threshold) {
-	if o.Generation < h.Generation || o.ErrorClass == ErrorRender {
+	if o.Generation < h.Generation || Blameless(o.ErrorClass) {
 		return
 	}
 	if o.Generation > h.Generation {

@@ -72,6 +72,10 @@ func TestHealthReachesItsStages(t *testing.T) {
 			threshold: core.Threshold{Consecutive: 2}, classes: []string{f, core.ErrorRender, core.ErrorRender, f},
 			want: []core.Level{0, 0, 0, core.LevelDisable}, reason: core.ReasonConsecutiveFailures,
 		},
+		"nor do our own proxy and our own limits": {
+			threshold: core.Threshold{Consecutive: 2}, classes: []string{core.ErrorProxy, core.ErrorProxy, f, core.ErrorOverload, core.ErrorProxy, f},
+			want: []core.Level{0, 0, 0, 0, 0, core.LevelDisable}, reason: core.ReasonConsecutiveFailures,
+		},
 		"disabled is disabled": {
 			threshold: core.Threshold{Consecutive: 2}, classes: []string{f, f, ok, f, f}, want: []core.Level{0, core.LevelDisable, 0, 0, 0},
 			reason: core.ReasonConsecutiveFailures,

@@ -11,6 +11,19 @@ type Limits struct {
 	Rate        float64 // how many may begin per second, on average; 0: no limit
 }
 
+// share is the part of the limits that one process has, of several that make attempts of the webhook: which one,
+// counted from 0. What the parts allow together is what the limits allow: where there are fewer slots than processes,
+// some have none. The concurrency must be limited.
+func (l Limits) share(rank, count int) Limits {
+	part := l.Concurrency / count
+	if rank < l.Concurrency%count {
+		part++
+	}
+	l.Concurrency = part
+	l.Rate /= float64(count)
+	return l
+}
+
 // burstTime is for how long a webhook that was idle may save up the beginnings that its rate allows. In any second
 // there are then at most a tenth more than the rate.
 const burstTime = time.Second / 10

@@ -2,13 +2,14 @@ package core
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // Form makes the requests of one webhook: its dialect, with its secrets and headers.
 type Form interface {
 	// Render returns the headers and the body of an attempt that is made at this time. An error means that this event
-	// cannot be sent to this webhook.
+	// cannot be sent to this webhook; fault.Unavailable: by this process, while another may be able to.
 	Render(task *Task, at time.Time) (Request, error)
 }
 
@@ -39,10 +40,14 @@ type Webhooks interface {
 	HasOrganization(id string) bool
 }
 
+// ErrBacklogFull says that no more may wait for a webhook.
+var ErrBacklogFull = errors.New("as many deliveries wait for the webhook as may")
+
 // Queue is where deliveries wait and end. Its methods try until they succeed or the context ends, and return
 // the context's error, or a fault when the input itself is refused. `replaces` is the Ticket's id.
 type Queue interface {
 	// Schedule makes the task due at a time. A parked one is due earlier when its webhook is resumed.
+	// ErrBacklogFull: as much waits for the webhook as may.
 	Schedule(ctx context.Context, task *Task, at time.Time, parked bool, replaces string) error
 	// Unschedule cancels what Schedule may have set for this delivery.
 	Unschedule(ctx context.Context, task *Task) error

@@ -5,206 +5,263 @@ import (
 	"time"
 )
 
-// Bounds of what waits in this process for a slot of its webhook.
+// Slots bounds how many attempts one webhook takes up at once, so that a slow one cannot take up all, and how many it
+// begins per second, and it leaves alone a webhook that only fails. A task that finds no free slot waits in a short
+// line in memory, as long as its turn is expected within a second; otherwise it is told the time for which a slot is
+// reserved, to come again.
+//
+// Tasks of the lane bulk stand behind those that are live: of a webhook, and of the process, they have at most half of
+// the slots, and none that a live task waits for but every tenth; so a live task waits for no more of them than are
+// under way, and each of them has its turn some day.
+type Slots struct {
+	most  int // of one webhook
+	total int // of all together
+	lent  int // messages of one webhook that may wait at the broker, over all processes
+	now   func() time.Time
+
+	mu         sync.Mutex
+	rank       int // which of the processes this is,
+	count      int // of how many
+	lines      map[string]*line
+	live, bulk class
+	passed     int // live attempts since the last one of the lane bulk
+	opened     uint64
+	tasks      sync.WaitGroup
+}
+
+// Defaults of what options change.
 const (
-	maxLine     = 5000
-	maxLineWait = time.Second
+	defaultTotal = 4096
+	defaultLent  = 200
 )
 
-// idleLine is how long a line is remembered, with what it knows about the speed of its webhook, after its last
-// task.
-const idleLine = 10 * time.Minute
+// Option changes Slots.
+type Option func(*Slots)
 
-// maxReservation bounds how far ahead a slot is reserved.
-const maxReservation = time.Hour
+// WithTotal bounds the attempts of all webhooks together.
+func WithTotal(total int) Option { return func(s *Slots) { s.total = total } }
 
-// leastAttempt is what an attempt is expected to take at least: also while nothing is known of a webhook, what does
-// not fit into its line must not come again all at once.
-const leastAttempt = time.Millisecond
-
-// Slots bounds how many attempts one webhook takes up at once, so that a slow one cannot take up all, and how many it
-// begins per second. A task that finds no free slot waits in a short line in memory, as long as its turn is expected
-// within a second; otherwise it is told the time for which a slot is reserved, to come again.
-type Slots struct {
-	most int
-	now  func() time.Time
-
-	mu    sync.Mutex
-	lines map[string]*line
-	tasks sync.WaitGroup
-}
-
-// line is what one webhook has in this process.
-type line struct {
-	limit    int // what it was last given
-	rate     rate
-	active   map[*slot]struct{}
-	waiting  []job
-	average  time.Duration // moving average of how long an attempt takes
-	reserved time.Time     // the latest time for which a slot was reserved
-	freed    time.Time     // when an attempt last ended
-	used     time.Time
-}
-
-type slot struct{ since time.Time }
-
-type job struct {
-	run      func()
-	overflow func(at time.Time)
-}
+// WithLent bounds the messages of one webhook that wait at the broker to be given out again, see Lend.
+func WithLent(lent int) Option { return func(s *Slots) { s.lent = lent } }
 
 // NewSlots makes slots. A webhook has at most this many, whatever its limits say.
-func NewSlots(most int, now func() time.Time) *Slots {
-	return &Slots{most: most, now: now, lines: make(map[string]*line)}
+func NewSlots(most int, now func() time.Time, options ...Option) *Slots {
+	s := &Slots{most: most, total: defaultTotal, lent: defaultLent, now: now, count: 1, lines: make(map[string]*line)}
+	for _, option := range options {
+		option(s)
+	}
+	return s
 }
 
-// Take runs the task as soon as the webhook has a free slot, or calls overflow with the time for which one was
-// reserved. Exactly one of the two is called, in a goroutine of its own. The limits are in force from now on.
-func (s *Slots) Take(webhook string, limits Limits, run func(), overflow func(at time.Time)) {
+// Verdict is what an attempt says about its webhook.
+type Verdict uint8
+
+// The verdicts of attempts.
+const (
+	VerdictNone    Verdict = iota // there was no attempt, or it says nothing about the receiver
+	VerdictSuccess                // the receiver took it
+	VerdictFailure                // it failed
+	VerdictTimeout                // it took too long
+)
+
+// Turn is a task that asks for a slot. Exactly one of Run and Away is called, in a goroutine of its own.
+type Turn struct {
+	Delivery string
+	// Endpoint and Generation say what the webhook points to and how often it was enabled. When that changes, nothing
+	// of what is known of it says anything any more.
+	Endpoint   string
+	Generation int64
+	// Reserved is set when a slot was reserved for this time: the turn goes before those that come now, and waits.
+	Reserved bool
+	// Bulk is set for tasks of the lane bulk.
+	Bulk bool
+	Run  func() Verdict
+	// Away tells the time for which a slot was reserved. The turn is to come again then.
+	Away func(at time.Time)
+
+	probe bool
+}
+
+// Take runs the task as soon as the webhook has a free slot, or sends it away. The limits are in force from now on.
+func (s *Slots) Take(webhook string, limits Limits, turn Turn) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lines[webhook]
 	if l == nil {
-		l = &line{active: make(map[*slot]struct{})}
+		l = newLine(webhook)
 		s.lines[webhook] = l
 	}
 	l.used = now
-	if l.set(s.share(limits), now) {
-		s.shed(l, now)
+	if l.changed(turn) {
+		s.acquit(l)
 	}
-	switch {
-	case len(l.active) < l.limit && len(l.waiting) == 0 && l.rate.wait(1, now) <= maxLineWait:
-		s.begin(l, job{run: run, overflow: overflow}, now)
-	case len(l.waiting) < maxLine && l.expected(len(l.waiting)+1, now) <= maxLineWait:
-		l.waiting = append(l.waiting, job{run: run, overflow: overflow})
-		for len(l.active) < l.limit && len(l.waiting) > 0 { // its limit has been raised
-			s.begin(l, l.pop(), now)
+	s.limit(l, limits, now)
+	r := l.row(turn.Bulk)
+	if r.limit == 0 {
+		s.away(r, turn, now) // to another process
+		return
+	}
+	switch l.breaker.admit(turn.Delivery, now) {
+	case admitProbe:
+		if r.free() && l.rate.wait(1, now) <= maxLineWait && s.room(r) {
+			turn.probe, l.breaker.probing = true, true
+			s.begin(r, turn, now)
+			return
 		}
+		s.away(r, turn, now)
+	case admitNone:
+		s.away(r, turn, now)
 	default:
-		at := l.reserve(now)
-		s.tasks.Go(func() { overflow(at) })
+		s.admit(r, turn, now)
 	}
 }
 
-// share is this process's part of a webhook's limits.
-func (s *Slots) share(limits Limits) Limits {
-	if limits.Concurrency <= 0 || limits.Concurrency > s.most {
-		limits.Concurrency = s.most
+// admit gives a turn a slot, or a place in the line, or sends it away.
+func (s *Slots) admit(r *row, turn Turn, now time.Time) {
+	first := r.waiting() == 0 && (!r.bulk || r.line.live.waiting() == 0)
+	switch {
+	case first && r.free() && r.line.rate.wait(1, now) <= maxLineWait && s.room(r):
+		s.begin(r, turn, now)
+	case turn.Reserved && len(r.due) < r.longest() && r.expected(len(r.due)+1, now) < 2*maxLineWait:
+		r.due = append(r.due, turn)
+		s.enqueue(r.line, now)
+	case r.waiting() < r.longest() && r.expected(r.waiting()+1, now) <= maxLineWait:
+		r.fresh = append(r.fresh, turn)
+		s.enqueue(r.line, now)
+	default:
+		s.away(r, turn, now)
 	}
-	return limits
 }
 
-// set puts limits in force, and reports whether they are others than before.
-func (l *line) set(limits Limits, now time.Time) bool {
-	if l.limit == limits.Concurrency && l.rate.perSecond == limits.Rate {
-		return false
-	}
-	l.limit = limits.Concurrency
-	l.rate.set(limits.Rate, now)
-	l.reserved = time.Time{} // what was reserved under other limits says nothing
-	return true
+// away reserves a later slot for a turn and tells it.
+func (s *Slots) away(r *row, turn Turn, now time.Time) {
+	at := r.reserve(now, s.count)
+	r.line.breaker.waits(turn.Delivery, at, now)
+	s.tasks.Go(func() { turn.Away(at) })
 }
 
-// pop takes the one that waits longest out of the line.
-func (l *line) pop() job {
-	first := l.waiting[0]
-	l.waiting[0] = job{}
-	l.waiting = l.waiting[1:]
-	return first
+// begin gives a turn a slot of its own.
+func (s *Slots) begin(r *row, turn Turn, now time.Time) {
+	taken := new(slot)
+	wait := s.occupy(r, taken, turn, now)
+	s.tasks.Go(func() { s.work(taken, wait) })
 }
 
-// begin gives a task a slot of its own.
-func (s *Slots) begin(l *line, j job, now time.Time) {
-	wait := l.rate.take(now)
-	taken := &slot{since: now.Add(wait)}
-	l.active[taken] = struct{}{}
-	s.tasks.Go(func() { s.work(l, taken, j.run, wait) })
-}
-
-// work runs one task after the other in a slot until nobody waits, each when the webhook's rate allows it: that is
-// within about two seconds.
-func (s *Slots) work(l *line, taken *slot, run func(), wait time.Duration) {
-	for run != nil {
-		if wait > 0 {
-			<-time.After(wait)
+// work runs one turn after the other in a slot until nobody waits, each when the webhook's rate allows it: that is
+// within a few seconds.
+func (s *Slots) work(taken *slot, wait time.Duration) {
+	for again := true; again; {
+		verdict := VerdictNone
+		if s.await(taken, wait) {
+			verdict = taken.turn.Run()
 		}
-		run()
-		run, wait = s.next(l, taken)
+		wait, again = s.next(taken, verdict)
 	}
 }
 
-// next notes how long the slot's task took and returns the one that waits longest, with how long it still must; nil
-// frees the slot.
-func (s *Slots) next(l *line, taken *slot) (func(), time.Duration) {
+// await waits for the webhook's rate. It reports false when that would take too long: then the turn was sent away.
+func (s *Slots) await(taken *slot, wait time.Duration) bool {
+	stays := true
+	for wait > 0 && stays {
+		<-time.After(wait)
+		if !taken.row.bulk {
+			return true
+		}
+		wait, stays = s.pace(taken)
+	}
+	return stays
+}
+
+// pace gives a turn of the lane bulk a time that the webhook's rate has left, and otherwise has it wait again, or sends
+// it away and reports false.
+func (s *Slots) pace(taken *slot) (wait time.Duration, stays bool) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	took := now.Sub(taken.since)
-	if l.average == 0 {
-		l.average = took
-	} else {
-		l.average += (took - l.average) / 8
+	l := taken.row.line
+	if l.pacing != taken {
+		return 0, true // it has had its time since it began to wait
 	}
-	l.used, l.freed = now, now
-	if len(l.waiting) == 0 || len(l.active) > l.limit {
-		delete(l.active, taken)
-		if l.rate.interval() == 0 {
-			l.reserved = time.Time{} // there is room now: what is sent away later need not wait behind what was before
+	wait = l.rate.wait(1, now)
+	switch {
+	case wait == 0, l.owes() && wait <= 2*maxLineWait:
+		l.pacing = nil
+		wait = l.start(taken, now)
+		s.enqueue(l, now)
+	case wait <= maxLineWait && now.Sub(taken.asked) < 2*maxLineWait:
+		taken.since = now.Add(wait)
+	default:
+		l.pacing = nil
+		s.away(taken.row, taken.turn, now)
+		return 0, false
+	}
+	l.active.renew(taken)
+	return wait, true
+}
+
+// next notes how the slot's turn went, and gives the slot to the one that waits longest, with how long it still must.
+// It reports false when the slot is free.
+func (s *Slots) next(taken *slot, verdict Verdict) (time.Duration, bool) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := taken.row.line
+	l.ended(taken, verdict, now)
+	if l.breaker.ended(taken.turn.Delivery, verdict, taken.turn.probe, now) {
+		s.opened++
+	}
+	if l.breaker.open() {
+		s.sendAll(l, now)
+	}
+	s.acquit(l)
+	s.vacate(taken)
+	l.relax()
+	r := s.follower(l)
+	if r == nil || s.contended(r) {
+		s.enqueue(l, now)
+		return 0, false
+	}
+	wait := s.occupy(r, taken, r.pop(), now)
+	s.enqueue(l, now)
+	return wait, true
+}
+
+// follower is the row of a line that a slot goes to that has become free, or none.
+func (s *Slots) follower(l *line) *row {
+	for _, r := range [...]*row{&l.bulk, &l.live} {
+		if r.goes() && s.room(r) {
+			return r
 		}
-		return nil, 0
 	}
-	wait := l.rate.take(now)
-	taken.since = now.Add(wait)
-	return l.pop().run, wait
+	return nil
 }
 
-// expected is how long the n-th in line will wait. When no slot has become free for a while, that while is a better
-// guess than the average: so an endpoint that hangs is seen before its first time-out, and one that only answers
-// some requests late is not taken for one.
-func (l *line) expected(n int, now time.Time) time.Duration {
-	return max(l.each(now)*time.Duration(n)/time.Duration(l.limit), l.rate.wait(n, now))
+// SetShare says that this process is one of several, among which the limits are divided: which one, counted from 0, of
+// how many.
+func (s *Slots) SetShare(rank, count int) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rank, s.count = rank, max(count, 1)
+	for _, l := range s.lines {
+		s.limit(l, l.configured, now)
+	}
 }
 
-// each is what an attempt is expected to take.
-func (l *line) each(now time.Time) time.Duration {
-	each := max(l.average, leastAttempt)
-	if stalled := l.stalled(now); stalled >= stallTime {
-		each = max(each, stalled)
+// limit puts this process's share of a webhook's limits in force.
+func (s *Slots) limit(l *line, limits Limits, now time.Time) {
+	configured := limits
+	if limits.Concurrency <= 0 || limits.Concurrency > s.most*s.count {
+		limits.Concurrency = s.most * s.count
 	}
-	return each
-}
-
-// stallTime is how long no slot may become free before that means anything.
-const stallTime = maxLineWait / 4
-
-// stalled is how long no slot has become free while all that were taken have been.
-func (l *line) stalled(now time.Time) time.Duration {
-	since := now
-	for active := range l.active {
-		if active.since.Before(since) {
-			since = active.since
-		}
+	rank := (s.rank + l.offset) % s.count
+	share := limits.share(rank, s.count)
+	limits.Concurrency = half(limits.Concurrency)
+	if l.set(configured, share, limits.share(rank, s.count), now) {
+		s.shed(l, now)
+		s.enqueue(l, now)
 	}
-	if l.freed.After(since) {
-		since = l.freed
-	}
-	return now.Sub(since)
-}
-
-// reserve returns a time at which the webhook is expected to have a slot, later for each call until that would be
-// too far ahead.
-func (l *line) reserve(now time.Time) time.Time {
-	start := now.Add(l.expected(len(l.waiting)+1, now))
-	if l.reserved.After(start) {
-		start = l.reserved
-	}
-	at := start.Add(max(l.each(now)/time.Duration(l.limit), l.rate.interval()))
-	if limit := now.Add(maxReservation); at.After(limit) {
-		at = limit
-	}
-	l.reserved = at
-	return at
 }
 
 // Sweep sends away those whose turn has turned out to be too far off, and forgets webhooks that are idle. It is
@@ -215,7 +272,7 @@ func (s *Slots) Sweep() {
 	defer s.mu.Unlock()
 	for webhook, l := range s.lines {
 		s.shed(l, now)
-		if len(l.active) == 0 && now.Sub(l.used) > idleLine {
+		if l.active.n == 0 && !l.live.queued && !l.bulk.queued && now.Sub(l.used) > idleLine {
 			delete(s.lines, webhook)
 		}
 	}
@@ -223,13 +280,48 @@ func (s *Slots) Sweep() {
 
 // shed sends away those whose turn has turned out to be too far off.
 func (s *Slots) shed(l *line, now time.Time) {
-	for len(l.waiting) > 0 && l.expected(len(l.waiting), now) > 2*maxLineWait {
-		last := len(l.waiting) - 1
-		away := l.waiting[last]
-		l.waiting[last] = job{}
-		l.waiting = l.waiting[:last]
-		at := l.reserve(now)
-		s.tasks.Go(func() { away.overflow(at) })
+	for _, r := range [...]*row{&l.live, &l.bulk} {
+		for r.waiting() > 0 && (r.limit == 0 || r.expected(r.waiting(), now) > 2*maxLineWait) {
+			s.away(r, r.popLast(), now)
+		}
+	}
+}
+
+// sendAll sends away everybody who waits, the first to come again first.
+func (s *Slots) sendAll(l *line, now time.Time) {
+	for _, r := range [...]*row{&l.live, &l.bulk} {
+		for r.waiting() > 0 {
+			s.away(r, r.pop(), now)
+		}
+	}
+}
+
+// Lend reports whether a message of a webhook, of the lane bulk or another, may wait at the broker until a time, and
+// then counts it: each takes up a place of the consumer that all webhooks share. The lane bulk has consumers of its
+// own, so what it takes up is its own, too.
+func (s *Slots) Lend(webhook string, bulk bool, at time.Time) bool {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lines[webhook]
+	if l == nil {
+		return false
+	}
+	r := l.row(bulk)
+	if r.lentNow(now) >= max(s.lent/s.count, 1) {
+		return false
+	}
+	r.lent = append(r.lent, at)
+	return true
+}
+
+// Waits says until when a delivery that failed waits; the zero time: it has ended.
+func (s *Slots) Waits(webhook, delivery string, until time.Time) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lines[webhook]; l != nil {
+		l.breaker.waits(delivery, until, now)
 	}
 }
 

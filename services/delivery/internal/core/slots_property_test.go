@@ -47,7 +47,7 @@ func TestSlotsCallOneFunctionOfEachTaskOnce(t *testing.T) {
 				began := c.now()
 				called := new(atomic.Int64)
 				calls = append(calls, called)
-				slots.Take(e.name, core.Limits{},
+				take(slots, e.name, core.Limits{},
 					func() {
 						called.Add(1)
 						e.attempt()

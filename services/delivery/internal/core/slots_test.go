@@ -48,7 +48,7 @@ func (a *attempts) take(slots *core.Slots, webhook string, number int) {
 }
 
 func (a *attempts) takeWith(slots *core.Slots, webhook string, limits core.Limits, number int) {
-	slots.Take(webhook, limits,
+	take(slots, webhook, limits,
 		func() {
 			a.mu.Lock()
 			a.started = append(a.started, number)
@@ -77,7 +77,7 @@ func TestSlotsAreNeverMoreThanTheLimit(t *testing.T) {
 	for range 10 {
 		takers.Go(func() {
 			for range tasks / 10 {
-				slots.Take("w", core.Limits{}, func() {
+				take(slots, "w", core.Limits{}, func() {
 					now := active.Add(1)
 					for seen := most.Load(); now > seen && !most.CompareAndSwap(seen, now); seen = most.Load() {
 					}

@@ -21,10 +21,19 @@ type Task struct {
 	AttemptBase    int // of them, made before the last replay
 	TraceParent    string
 	TraceState     string
+	// SlotAt is the time for which a slot was reserved; zero: none was.
+	SlotAt time.Time
 
 	// Event is the event as published. A task that comes from a timer may have none: see Events.
 	Event []byte
 }
+
+// LaneBulk is the lane of replays, backfills and mass sends, first tries and retries: they stand behind the deliveries
+// of all other lanes.
+const LaneBulk = "bulk"
+
+// bulk reports whether the delivery stands behind live ones.
+func (t *Task) bulk() bool { return t.Lane == LaneBulk }
 
 // Run returns how many attempts of the current run have been made: a replay begins a new one.
 func (t *Task) Run() int { return t.Attempts - t.AttemptBase }
@@ -78,7 +87,12 @@ const (
 	ReasonWebhookDisabled   = "webhook_disabled"   // the webhook was disabled when its turn came, or while it waited
 	ReasonUndeliverable     = "undeliverable"      // it cannot be rendered
 	ReasonPoison            = "poison"             // taken up too often without a result
+	ReasonBacklogFull       = "backlog_full"       // too many deliveries wait for the webhook already
 	ReasonWebhookDeleted    = "webhook_deleted"    // only of dropped deliveries
+	ReasonErased            = "erased"             // only of dropped deliveries: their event was erased
+	ReasonCanceled          = "canceled"           // only of dropped deliveries: somebody has canceled them
+	ReasonPurged            = "purged"             // only of dropped deliveries: somebody has removed their dead letters
+	ReasonExpired           = "expired"            // only of dropped deliveries: nobody has replayed their dead letters in time
 )
 
 // Header is one HTTP header field.
@@ -108,7 +122,15 @@ const (
 	ErrorProtocol = "protocol" // the answer is not HTTP
 	ErrorInsecure = "insecure" // the URL begins with http:, which is not allowed
 	ErrorRender   = "render"   // the request could not be made
+	ErrorProxy    = "proxy"    // the installation's own proxy did not let it through
+	ErrorOverload = "overload" // this process could open no connection
 )
+
+// Blameless reports whether a class of errors says nothing about the receiver: whatever counts failures of a webhook
+// leaves such an attempt out.
+func Blameless(class string) bool {
+	return class == ErrorRender || class == ErrorProxy || class == ErrorOverload
+}
 
 // Attempt is one HTTP request and how it went.
 type Attempt struct {
@@ -116,6 +138,8 @@ type Attempt struct {
 	Number            int    // 1 for the first of the delivery
 	StartedAt         time.Time
 	Duration          time.Duration
+	Timings           Timings
+	RemoteAddr        string // address and port of the receiver; empty: there was no connection
 	Request           Request
 	StatusCode        int // 0: no answer
 	ResponseHeaders   []Header
@@ -126,8 +150,38 @@ type Attempt struct {
 	ErrorMessage      string
 }
 
+// Timings are the parts of an attempt's duration. What did not happen is 0: on a connection that is used again neither
+// the name is resolved nor anything connected to. What had not ended when the attempt did is counted until then.
+type Timings struct {
+	DNS       time.Duration
+	Connect   time.Duration // to the proxy where there is one
+	TLS       time.Duration // with the receiver
+	FirstByte time.Duration // from the beginning of the attempt until the answer began
+}
+
 // Succeeded reports whether the receiver has the event.
 func (a *Attempt) Succeeded() bool { return a.ErrorClass == "" }
+
+// InsecureAttempt is the one that is not made because the webhook may not be called without TLS.
+func InsecureAttempt(id string, now time.Time, request Request) Attempt {
+	return Attempt{
+		ID: id, StartedAt: now, Request: request, ErrorClass: ErrorInsecure,
+		ErrorMessage: "the URL begins with http:, which neither the organization nor the dialect allows",
+	}
+}
+
+// verdict is what it says about the webhook's isolation.
+func (a *Attempt) verdict() Verdict {
+	switch {
+	case a.Succeeded():
+		return VerdictSuccess
+	case Blameless(a.ErrorClass), a.ErrorClass == ErrorInsecure:
+		return VerdictNone
+	case a.ErrorClass == ErrorTimeout:
+		return VerdictTimeout
+	}
+	return VerdictFailure
+}
 
 // Record is a change in the life of a delivery.
 type Record struct {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/dialect"
+	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -110,7 +111,8 @@ func (f *Form) ready(at time.Time) (*dialect.Renderer, []core.Header, error) {
 				f.failed = true
 				f.maker.Logger.ErrorContext(context.Background(), "secrets of a webhook cannot be opened", "webhook", f.settings.Webhook, "error", err)
 			}
-			return nil, nil, err
+			// A process that was given another keyset, or is of another version, may be able to.
+			return nil, nil, fault.Wrap(fault.Unavailable, "SECRETS_SEALED", err, "the secrets of the webhook cannot be opened here")
 		}
 		f.opened = opened
 	}
@@ -122,6 +124,9 @@ func (f *Form) ready(at time.Time) (*dialect.Renderer, []core.Header, error) {
 		f.renderer, err = dialect.New(dialect.Config{
 			Name: f.settings.Dialect, Options: f.settings.Options, Secrets: secrets, UserAgent: f.maker.UserAgent,
 		})
+		if errors.Is(err, dialect.ErrUnknown) {
+			return nil, nil, fault.Wrap(fault.Unavailable, "DIALECT_UNKNOWN", err, "the dialect of the webhook is not known here")
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	wire "github.com/meetwire/meetwire/pkg/dialect"
+	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/webhook"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -200,6 +201,7 @@ func TestNothingIsSentUnsignedThatShouldBeSigned(t *testing.T) {
 		form := e.maker.Form(dialect.Settings{Webhook: hook, Dialect: wire.ACE, Secrets: secrets, SecretOwner: hook})
 		_, err := form.Render(task(), begin().Add(time.Hour))
 		require.Error(t, err, name)
+		require.Equal(t, name != "expired", fault.Is(err, fault.Unavailable), "%s: another process may have the key", name)
 		require.NotContains(t, err.Error(), good)
 	}
 	require.Contains(t, e.log.String(), hook)
@@ -209,6 +211,7 @@ func TestNothingIsSentUnsignedThatShouldBeSigned(t *testing.T) {
 	require.ErrorIs(t, err, wire.ErrNoSecret)
 	_, err = e.maker.Form(dialect.Settings{Webhook: hook, Dialect: "of tomorrow"}).Render(task(), begin())
 	require.ErrorIs(t, err, wire.ErrUnknown)
+	require.True(t, fault.Is(err, fault.Unavailable), "another process may be newer")
 	unsigned, _ := render(t, e.maker.Form(dialect.Settings{Webhook: hook, Dialect: wire.ACE}), 0)
 	require.Empty(t, unsigned.Get("x-ace-signature"), "a secret is optional there")
 }

@@ -3,28 +3,45 @@ package grpcapi
 import (
 	"context"
 
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/aip"
-	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/audit"
+	"github.com/meetwire/meetwire/pkg/fault"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	operationv1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/natsbus"
+	"github.com/meetwire/meetwire/services/delivery/internal/operations"
+	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
 
-// Letters is what the API reads and replays.
+// Letters is what the API reads and replays. Its methods return fault.Unavailable.
 type Letters interface {
-	// Get returns the dead letter of a delivery: fault.NotFound, fault.Unavailable.
+	// Get returns the dead letter of a delivery: fault.NotFound.
 	Get(ctx context.Context, organization, delivery string) (*natsbus.DeadLetter, error)
-	// List returns dead letters from a sequence on, oldest first: fault.Unavailable.
-	List(ctx context.Context, organization, webhook, trigger string, from uint64, size int) ([]*natsbus.DeadLetter, error)
-	// Replay sends one again: fault.NotFound, fault.FailedPrecondition, fault.Unavailable, fault.ResourceExhausted.
+	// List returns dead letters from a sequence on, oldest first.
+	List(ctx context.Context, selected natsbus.Selection, from, until uint64, size int) (natsbus.LetterPart, error)
+	// Last returns the sequence of the newest one.
+	Last(ctx context.Context) (uint64, error)
+	// Replay sends one again: fault.NotFound, fault.FailedPrecondition, fault.ResourceExhausted.
 	Replay(ctx context.Context, organization, delivery string) error
+}
+
+// Attempts is what is recorded of attempts.
+type Attempts interface {
+	// Attempts returns a page, and where it ended: fault.NotFound, fault.Unavailable.
+	Attempts(ctx context.Context, organization string, id uuid.UUID, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
 }
 
 // DeadLetters implements DeadLetterService.
 type DeadLetters struct {
 	deliveryv1.UnimplementedDeadLetterServiceServer
-	Letters Letters
+	*Work
+
+	Letters  Letters
+	Attempts Attempts
 }
 
 // GetDeadLetter implements DeadLetterService.
@@ -39,58 +56,84 @@ func (d *DeadLetters) GetDeadLetter(ctx context.Context, request *deliveryv1.Get
 	}
 	message := deadLetter(letter)
 	message.Event = string(letter.Task.Event)
-	return message, nil
+	message.Attempts, err = d.attempts(ctx, organization, delivery)
+	return message, err
 }
 
-// deadLetterCursor is the sequence of the last dead letter of a page.
-type deadLetterCursor struct {
-	Sequence uint64 `json:"s"`
+const (
+	// maxAttempts is how many attempts a dead letter is shown with, and maxAttemptBytes how large they are, about: an
+	// answer has a limit.
+	maxAttempts     = 1000
+	maxAttemptBytes = 2 << 20
+	// attemptPage is how many are read at once.
+	attemptPage = 50
+)
+
+// attempts returns the attempts of a dead letter: none while the database is away, and when it has none.
+func (d *DeadLetters) attempts(ctx context.Context, organization string, delivery uuid.UUID) ([]*deliveryv1.Attempt, error) {
+	var all []*deliveryv1.Attempt
+	var after pgstore.AttemptCursor
+	for size := 0; ; {
+		page, end, err := d.Attempts.Attempts(ctx, organization, delivery, after, attemptPage)
+		switch {
+		case fault.Is(err, fault.NotFound), fault.Is(err, fault.Unavailable):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		for _, attempt := range page {
+			if size > maxAttemptBytes {
+				attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
+			}
+			size += proto.Size(attempt)
+		}
+		all = append(all, page...)
+		if len(page) < attemptPage || len(all) >= maxAttempts {
+			return all, nil
+		}
+		after = end
+	}
+}
+
+// streamCursor is the sequence at which the next page begins.
+type streamCursor struct {
+	Next uint64 `json:"s"`
+}
+
+// nextToken is the token of the page that begins at a sequence; 0: there is none.
+func nextToken(request proto.Message, next uint64) (string, error) {
+	if next == 0 {
+		return "", nil
+	}
+	return aip.EncodeToken(request, streamCursor{next})
 }
 
 // ListDeadLetters implements DeadLetterService.
 func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *deliveryv1.ListDeadLettersRequest) (*deliveryv1.ListDeadLettersResponse, error) {
-	organization, err := organizationName("parent", request.GetParent())
+	organization, err := anyParent(request.GetParent())
 	if err != nil {
 		return nil, err
 	}
-	terms, err := aip.ParseFilter(request.GetFilter(), "webhook", "trigger")
+	selected, err := letterSelection(organization, request.GetFilter())
 	if err != nil {
 		return nil, err
 	}
-	trigger, given := terms["trigger"]
-	if given && !bus.IsTrigger(trigger) {
-		return nil, invalidFilter("trigger must be the id of one, such as meeting.booked")
-	}
-	webhook := ""
-	if name, ok := terms["webhook"]; ok {
-		id, err := webhookID(organization, name)
-		if err != nil {
-			return nil, err
-		}
-		webhook = id.String()
-	}
-	var after deadLetterCursor
+	var after streamCursor
 	if request.GetPageToken() != "" {
 		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
 			return nil, err
 		}
 	}
-	size := aip.PageSize(request.GetPageSize())
-	letters, err := d.Letters.List(ctx, organization, webhook, trigger, after.Sequence+1, size)
+	part, err := d.Letters.List(ctx, selected, after.Next, 0, aip.PageSize(request.GetPageSize()))
 	if err != nil {
 		return nil, err
 	}
-	response := &deliveryv1.ListDeadLettersResponse{DeadLetters: make([]*deliveryv1.DeadLetter, len(letters))}
-	for i, letter := range letters {
+	response := &deliveryv1.ListDeadLettersResponse{DeadLetters: make([]*deliveryv1.DeadLetter, len(part.Letters))}
+	for i, letter := range part.Letters {
 		response.DeadLetters[i] = deadLetter(letter)
 	}
-	if len(letters) == size {
-		response.NextPageToken, err = aip.EncodeToken(request, deadLetterCursor{letters[size-1].Sequence})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return response, nil
+	response.NextPageToken, err = nextToken(request, part.Next)
+	return response, err
 }
 
 // ReplayDeadLetter implements DeadLetterService.
@@ -99,10 +142,67 @@ func (d *DeadLetters) ReplayDeadLetter(ctx context.Context, request *deliveryv1.
 	if err != nil {
 		return nil, err
 	}
+	letter, err := d.Letters.Get(ctx, organization, delivery.String())
+	if err != nil {
+		return nil, err
+	}
+	if err := natsbus.CheckActive(ctx, d.Configuration, organization, letter.Task.Webhook); err != nil {
+		return nil, err
+	}
+	if err := d.record(ctx, audit.Replay, organization, request.GetName(), ""); err != nil {
+		return nil, err
+	}
 	if err := d.Letters.Replay(ctx, organization, delivery.String()); err != nil {
 		return nil, err
 	}
-	return &deliveryv1.ReplayDeadLetterResponse{Delivery: "organizations/" + organization + "/deliveries/" + delivery.String()}, nil
+	return &deliveryv1.ReplayDeadLetterResponse{Delivery: deliveryName(organization, delivery.String())}, nil
+}
+
+// ReplayDeadLetters implements DeadLetterService.
+func (d *DeadLetters) ReplayDeadLetters(ctx context.Context, request *deliveryv1.ReplayDeadLettersRequest) (*operationv1.Operation, error) {
+	rate := request.GetRate()
+	if rate == 0 {
+		rate = operations.DefaultReplayRate
+	}
+	return d.beginSome(ctx, request.GetFilter(), begun{
+		kind: operations.TypeReplay, action: audit.Replay, target: request.GetParent(),
+		requestID: request.GetRequestId(), request: request, rate: rate, dryRun: request.GetDryRun(),
+	})
+}
+
+// anyFilter selects all where a filter must be given.
+const anyFilter = "*"
+
+// PurgeDeadLetters implements DeadLetterService.
+func (d *DeadLetters) PurgeDeadLetters(ctx context.Context, request *deliveryv1.PurgeDeadLettersRequest) (*operationv1.Operation, error) {
+	filter := request.GetFilter()
+	switch filter {
+	case "":
+		return nil, fault.Invalid(fault.Field{Path: "filter", Rule: "required", Message: "must say which dead letters; * for all"})
+	case anyFilter:
+		filter = ""
+	}
+	return d.beginSome(ctx, filter, begun{
+		kind: operations.TypePurge, action: audit.Purge, target: request.GetParent(),
+		requestID: request.GetRequestId(), request: request, dryRun: !request.GetForce(),
+	})
+}
+
+// beginSome begins an operation on those dead letters that a filter selects, of the organization that is its target.
+func (d *DeadLetters) beginSome(ctx context.Context, filter string, b begun) (*operationv1.Operation, error) {
+	var err error
+	if b.organization, err = anyParent(b.target); err != nil {
+		return nil, err
+	}
+	asked := operations.Some{Revision: d.Configuration.Revision()}
+	if asked.Selection, err = letterSelection(b.organization, filter); err != nil {
+		return nil, err
+	}
+	if asked.Until, err = d.Letters.Last(ctx); err != nil {
+		return nil, err
+	}
+	b.parameters, b.details = asked, map[string]any{"filter": filter}
+	return d.begin(ctx, b)
 }
 
 func deadLetter(letter *natsbus.DeadLetter) *deliveryv1.DeadLetter {
@@ -119,5 +219,6 @@ func deadLetter(letter *natsbus.DeadLetter) *deliveryv1.DeadLetter {
 		AttemptCount:   int32(task.Attempts), //nolint:gosec // G115: bounded by the retry policies
 		AcceptTime:     timestamppb.New(task.AcceptedAt),
 		DeadLetterTime: timestamppb.New(letter.DeadAt),
+		ExpireTime:     timeOrNil(letter.Expires),
 	}
 }

@@ -4,11 +4,12 @@ package grpcapi
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/meetwire/meetwire/pkg/aip"
-	"github.com/meetwire/meetwire/pkg/fault"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
@@ -21,14 +22,21 @@ type Store interface {
 	Deliveries(ctx context.Context, organization string, filter pgstore.Filter, after pgstore.DeliveryCursor, size int) ([]*deliveryv1.Delivery, pgstore.DeliveryCursor, error)
 	// Attempts returns a page, and where it ended: fault.NotFound when there is no such delivery.
 	Attempts(ctx context.Context, organization string, id uuid.UUID, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
+	// AllAttempts returns a page of the attempts of all deliveries, and where it ended.
+	AllAttempts(ctx context.Context, organization string, filter pgstore.AttemptFilter, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
+	// Statistics returns how the attempts of a webhook went, hour by hour.
+	Statistics(ctx context.Context, organization string, webhook uuid.UUID, since, until time.Time) ([]*deliveryv1.WebhookStatistics, error)
 }
 
-// Deliveries implements DeliveryService.
+// Deliveries is the part of DeliveryService that shows what became of deliveries.
 type Deliveries struct {
-	deliveryv1.UnimplementedDeliveryServiceServer
 	Store    Store
 	Health   HealthStore
 	Webhooks Webhooks
+	Flow     Flow
+	Timers   Timers
+	Workers  func() int // how many instances there are
+	Now      func() time.Time
 }
 
 // GetDelivery implements DeliveryService.
@@ -72,9 +80,15 @@ func (d *Deliveries) ListDeliveries(ctx context.Context, request *deliveryv1.Lis
 
 // ListAttempts implements DeliveryService.
 func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListAttemptsRequest) (*deliveryv1.ListAttemptsResponse, error) {
+	if organization, all := strings.CutSuffix(request.GetParent(), "/deliveries/-"); all {
+		return d.listAllAttempts(ctx, organization, request)
+	}
 	organization, id, err := resourceName("parent", request.GetParent(), "deliveries")
 	if err != nil {
 		return nil, err
+	}
+	if request.GetFilter() != "" {
+		return nil, invalidFilter("must be empty for the attempts of one delivery")
 	}
 	var after pgstore.AttemptCursor
 	if request.GetPageToken() != "" {
@@ -96,50 +110,32 @@ func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListA
 	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: token}, nil
 }
 
-// deliveryFilter reads the filter of ListDeliveries.
-func deliveryFilter(organization, text string) (pgstore.Filter, error) {
-	var filter pgstore.Filter
-	terms, err := aip.ParseFilter(text, "webhook", "trigger", "event_source", "event_id", "state")
+// listAllAttempts lists the attempts of all deliveries of an organization.
+func (d *Deliveries) listAllAttempts(ctx context.Context, parent string, request *deliveryv1.ListAttemptsRequest) (*deliveryv1.ListAttemptsResponse, error) {
+	organization, err := organizationName("parent", parent)
 	if err != nil {
-		return filter, err
+		return nil, err
 	}
-	if name, ok := terms["webhook"]; ok {
-		id, err := webhookID(organization, name)
-		if err != nil {
-			return filter, err
+	filter, err := attemptFilter(organization, request.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	after := pgstore.LastAttempts()
+	if request.GetPageToken() != "" {
+		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
+			return nil, err
 		}
-		filter.Webhook = &id
 	}
-	if name, ok := terms["state"]; ok {
-		number, known := deliveryv1.Delivery_State_value[name]
-		if !known || number == 0 {
-			return filter, invalidFilter("state must be STATE_PENDING, STATE_SUCCEEDED, STATE_DEAD_LETTERED or STATE_DROPPED")
+	size := aip.PageSize(request.GetPageSize())
+	page, end, err := d.Store.AllAttempts(ctx, organization, filter, after, size)
+	if err != nil {
+		return nil, err
+	}
+	token := ""
+	if len(page) == size {
+		if token, err = aip.EncodeToken(request, end); err != nil {
+			return nil, err
 		}
-		state := int16(number) //nolint:gosec // G115: an enum of five values
-		filter.State = &state
 	}
-	filter.Trigger = term(terms, "trigger")
-	filter.EventSource = term(terms, "event_source")
-	filter.EventID = term(terms, "event_id")
-	return filter, nil
-}
-
-func term(terms map[string]string, name string) *string {
-	if value, ok := terms[name]; ok {
-		return &value
-	}
-	return nil
-}
-
-// webhookID reads the resource name of a webhook in a filter.
-func webhookID(organization, name string) (uuid.UUID, error) {
-	owner, id, err := resourceName("filter", name, "webhooks")
-	if err != nil || owner != organization {
-		return uuid.Nil, invalidFilter("webhook must be organizations/" + organization + "/webhooks/{webhook} with a UUID")
-	}
-	return id, nil
-}
-
-func invalidFilter(message string) error {
-	return fault.Invalid(fault.Field{Path: "filter", Rule: "filter", Message: message})
+	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: token}, nil
 }

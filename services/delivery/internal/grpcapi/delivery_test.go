@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -46,12 +47,17 @@ func TestFilterOfDeliveries(t *testing.T) {
 	hook := uuid.MustParse(webhookID)
 	trigger, source, event := "meeting.booked", "/booking", "bk_ü 1"
 	dead := int16(deliveryv1.Delivery_STATE_DEAD_LETTERED)
+	sequence, code, class := int64(42), int32(503), "timeout"
+	since, until := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 5, 2, 0, 0, 0, 0, time.UTC)
 	for text, want := range map[string]pgstore.Filter{
 		"": {},
-		`webhook = "organizations/acme/webhooks/` + webhookID + `"`: {Webhook: &hook},
-		`trigger = meeting.booked`:                                  {Trigger: &trigger},
-		`event_source = "/booking"`:                                 {EventSource: &source},
-		`event_id = "bk_ü 1" AND state = STATE_DEAD_LETTERED`:       {EventID: &event, State: &dead},
+		`webhook = "organizations/acme/webhooks/` + webhookID + `"`:                      {Webhook: &hook},
+		`trigger = meeting.booked`:                                                       {Trigger: &trigger},
+		`event_source = "/booking"`:                                                      {EventSource: &source},
+		`event_id = "bk_ü 1" AND state = STATE_DEAD_LETTERED`:                            {EventID: &event, State: &dead},
+		`event_sequence = "42" AND last_status_code = "503"`:                             {Sequence: &sequence, StatusCode: &code},
+		`last_error_class = timeout`:                                                     {ErrorClass: &class},
+		`accept_time >= "2026-05-01T00:00:00Z" AND accept_time < "2026-05-02T00:00:00Z"`: {Since: &since, Until: &until},
 	} {
 		store := &fakeStore{}
 		api := &grpcapi.Deliveries{Store: store}
@@ -90,6 +96,8 @@ func TestBadFiltersOfDeliveriesAreRefused(t *testing.T) {
 		`webhook = "organizations/acme/webhooks/"`,
 		`webhook = "organizations/acme/deliveries/` + webhookID + `"`,
 		`event_id = "` + strings.Repeat("x", 2048) + `"`,
+		`event_sequence = "x"`, `event_sequence = "-1"`, `event_sequence = "9223372036854775808"`, `last_status_code = "4294967296"`,
+		`accept_time = "2026-05-01T00:00:00Z"`, `accept_time >= "today"`, `accept_time >= 2026`,
 	} {
 		_, err := api.ListDeliveries(t.Context(), &deliveryv1.ListDeliveriesRequest{Parent: "organizations/acme", Filter: filter})
 		requireInvalid(t, err, "filter", filter)

@@ -26,6 +26,18 @@ type Webhooks interface {
 	Webhook(id string) (*core.Webhook, bool)
 }
 
+// Flow is how this instance treats webhooks.
+type Flow interface {
+	// State returns how one is treated. False: there has been nothing to do for it for a while.
+	State(webhook string) (core.Isolation, bool)
+}
+
+// Timers is what waits in RETRIES.
+type Timers interface {
+	// CountTimers returns how many deliveries wait for a webhook.
+	CountTimers(ctx context.Context, organization, webhook string) (int, error)
+}
+
 // GetWebhookHealth implements DeliveryService. A webhook without an attempt since it was created, or enabled, is well.
 func (d *Deliveries) GetWebhookHealth(ctx context.Context, request *deliveryv1.GetWebhookHealthRequest) (*deliveryv1.WebhookHealth, error) {
 	parent, ok := strings.CutSuffix(request.GetName(), "/health")
@@ -47,6 +59,10 @@ func (d *Deliveries) GetWebhookHealth(ctx context.Context, request *deliveryv1.G
 	if err != nil || health.Generation < webhook.Generation {
 		health = &core.Health{Generation: webhook.Generation}
 	}
+	waiting, err := d.Timers.CountTimers(ctx, organization, id.String())
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, "STREAM_UNAVAILABLE", err, "what waits for the webhook cannot be counted at the moment")
+	}
 	return &deliveryv1.WebhookHealth{
 		Name:                 request.GetName(),
 		Generation:           health.Generation,
@@ -57,7 +73,30 @@ func (d *Deliveries) GetWebhookHealth(ctx context.Context, request *deliveryv1.G
 		LastFailureTime:      timeOrNil(health.LastFailure),
 		LastStatusCode:       int32(health.LastStatus), //nolint:gosec // G115: three digits
 		LastErrorClass:       health.LastErrorClass,
+		Flow:                 d.flow(id.String()),
+		WaitingCount:         int64(waiting),
 	}, nil
+}
+
+// flow is how this instance treats a webhook; nil when there has been nothing to do for it.
+func (d *Deliveries) flow(webhook string) *deliveryv1.WebhookFlow {
+	state, ok := d.Flow.State(webhook)
+	if !ok {
+		return nil
+	}
+	flow := &deliveryv1.WebhookFlow{
+		ActiveCount:   int32(state.Active),             //nolint:gosec // G115: bounded by the limits
+		WaitingCount:  int32(state.Waiting),            //nolint:gosec // G115: bounded by the consumers
+		Concurrency:   int32(state.Limits.Concurrency), //nolint:gosec // G115: at most 1,000
+		RateLimit:     state.Limits.Rate,
+		Breaker:       deliveryv1.WebhookFlow_Breaker(state.Breaker) + deliveryv1.WebhookFlow_BREAKER_CLOSED,
+		ReservedUntil: timeOrNil(state.ReservedUntil),
+		WorkerCount:   int32(d.Workers()), //nolint:gosec // G115: a count of processes
+	}
+	if state.Breaker != core.BreakerClosed {
+		flow.ProbeTime = timeOrNil(state.OpenUntil)
+	}
+	return flow
 }
 
 func timeOrNil(t time.Time) *timestamppb.Timestamp {

@@ -34,6 +34,22 @@ func (f *fakeWebhooks) Webhook(id string) (*core.Webhook, bool) {
 	return &f.webhook, id == f.webhook.ID
 }
 
+// fakeFlow treats one webhook, if any, and has so many timers for it.
+type fakeFlow struct {
+	state  *core.Isolation
+	timers int
+	err    error
+}
+
+func (f *fakeFlow) State(string) (core.Isolation, bool) {
+	if f.state == nil {
+		return core.Isolation{}, false
+	}
+	return *f.state, true
+}
+
+func (f *fakeFlow) CountTimers(context.Context, string, string) (int, error) { return f.timers, f.err }
+
 const healthName = "organizations/acme/webhooks/" + webhookID + "/health"
 
 func TestGetWebhookHealth(t *testing.T) {
@@ -44,7 +60,8 @@ func TestGetWebhookHealth(t *testing.T) {
 		LastSuccess: at.Add(-time.Hour), LastFailure: at.Add(time.Minute), LastStatus: 503, LastErrorClass: core.ErrorStatus,
 	}}
 	webhooks := &fakeWebhooks{core.Webhook{ID: webhookID, Organization: "acme", Generation: 2}}
-	api := &grpcapi.Deliveries{Health: health, Webhooks: webhooks}
+	flow := &fakeFlow{}
+	api := &grpcapi.Deliveries{Health: health, Webhooks: webhooks, Flow: flow, Timers: flow, Workers: func() int { return 4 }}
 	get := func(name string) (*deliveryv1.WebhookHealth, error) {
 		return api.GetWebhookHealth(t.Context(), &deliveryv1.GetWebhookHealthRequest{Name: name})
 	}
@@ -56,6 +73,21 @@ func TestGetWebhookHealth(t *testing.T) {
 		LastStatusCode: 503, LastErrorClass: "status",
 	}
 	require.True(t, proto.Equal(want, got), "%v", got)
+
+	flow.timers, flow.state = 7, &core.Isolation{
+		Active: 1, Waiting: 2, Limits: core.Limits{Concurrency: 2, Rate: 12.5}, Breaker: core.BreakerOpen, OpenUntil: at, ReservedUntil: at.Add(time.Second),
+	}
+	got, err = get(healthName)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, got.GetWaitingCount())
+	require.True(t, proto.Equal(&deliveryv1.WebhookFlow{
+		ActiveCount: 1, WaitingCount: 2, Concurrency: 2, RateLimit: 12.5, Breaker: deliveryv1.WebhookFlow_BREAKER_OPEN,
+		ProbeTime: timestamppb.New(at), ReservedUntil: timestamppb.New(at.Add(time.Second)), WorkerCount: 4,
+	}, got.GetFlow()), "%v", got)
+	flow.err = errors.New("away")
+	_, err = get(healthName)
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	*flow = fakeFlow{}
 
 	webhooks.webhook.Generation = 3
 	got, err = get(healthName)

@@ -3,8 +3,8 @@ package grpcapi
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/fault"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 )
@@ -29,6 +29,12 @@ type Internal struct {
 	Organizations Organizations
 	Messages      Purger
 	Rows          Purger
+	Ledger        Ledger
+	Waiting       Waiting
+	Eraser        Eraser
+	Tests         *Tests
+	// KeptSince returns since when the deliveries of an organization's events are kept.
+	KeptSince func(organization string) time.Time
 }
 
 // PurgeOrganization implements InternalService.
@@ -36,8 +42,8 @@ func (i *Internal) PurgeOrganization(
 	ctx context.Context, request *deliveryv1.PurgeOrganizationRequest,
 ) (*deliveryv1.PurgeOrganizationResponse, error) {
 	organization := request.GetOrganization()
-	if !bus.IsOrganization(organization) { // it becomes a part of NATS subjects
-		return nil, fault.Invalid(fault.Field{Path: "organization", Rule: "slug", Message: "must have 1 to 63 characters of a-z, 0-9 and -"})
+	if err := checkOrganization(organization); err != nil {
+		return nil, err
 	}
 	if err := i.Organizations.WaitFor(ctx, request.GetRevision()); err != nil {
 		return nil, fault.Wrap(fault.Unavailable, "CONFIGURATION_STALE", fmt.Errorf("wait for the deletion: %w", err),

@@ -3,13 +3,18 @@ package grpcapi_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/meetwire/meetwire/pkg/audit"
 	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/operation"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+	"github.com/meetwire/meetwire/services/delivery/internal/grpcapi"
 	"github.com/meetwire/meetwire/services/delivery/internal/natsbus"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
@@ -69,6 +74,8 @@ type fakeStore struct {
 	organization string
 	id           uuid.UUID
 	filter       pgstore.Filter
+	attempted    pgstore.AttemptFilter
+	since, until time.Time
 	sizes        []int
 }
 
@@ -108,14 +115,32 @@ func (s *fakeStore) Attempts(
 	return s.attempts[begin:end], after, nil
 }
 
+func (s *fakeStore) AllAttempts(
+	ctx context.Context, organization string, filter pgstore.AttemptFilter, after pgstore.AttemptCursor, size int,
+) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error) {
+	s.attempted = filter
+	if after == pgstore.LastAttempts() {
+		after = pgstore.AttemptCursor{}
+	}
+	return s.Attempts(ctx, organization, uuid.Nil, after, size)
+}
+
+func (s *fakeStore) Statistics(
+	_ context.Context, organization string, webhook uuid.UUID, since, until time.Time,
+) ([]*deliveryv1.WebhookStatistics, error) {
+	s.organization, s.id, s.since, s.until = organization, webhook, since, until
+	return nil, s.err
+}
+
 // fakeLetters serves dead letters from a list, and remembers what it was asked for.
 type fakeLetters struct {
 	letters []*natsbus.DeadLetter
 	err     error
 
-	organization, delivery, webhook, trigger string
-	sizes                                    []int
-	replayed                                 int
+	organization, delivery string
+	selected               natsbus.Selection
+	sizes                  []int
+	replayed               int
 }
 
 func (l *fakeLetters) Get(_ context.Context, organization, delivery string) (*natsbus.DeadLetter, error) {
@@ -126,22 +151,79 @@ func (l *fakeLetters) Get(_ context.Context, organization, delivery string) (*na
 	return l.letters[0], nil
 }
 
-func (l *fakeLetters) List(_ context.Context, organization, webhook, trigger string, from uint64, size int) ([]*natsbus.DeadLetter, error) {
-	l.organization, l.webhook, l.trigger, l.sizes = organization, webhook, trigger, append(l.sizes, size)
-	if l.err != nil {
-		return nil, l.err
-	}
-	var page []*natsbus.DeadLetter
+func (l *fakeLetters) List(_ context.Context, selected natsbus.Selection, from, _ uint64, size int) (natsbus.LetterPart, error) {
+	l.selected, l.sizes = selected, append(l.sizes, size)
+	var part natsbus.LetterPart
 	for _, letter := range l.letters {
-		if letter.Sequence >= from && len(page) < size {
-			page = append(page, letter)
+		if letter.Sequence < from {
+			continue
 		}
+		if len(part.Letters) == size {
+			part.Next = letter.Sequence
+			break
+		}
+		part.Letters = append(part.Letters, letter)
 	}
-	return page, nil
+	return part, l.err
 }
+
+func (l *fakeLetters) Last(context.Context) (uint64, error) { return 77, l.err }
 
 func (l *fakeLetters) Replay(_ context.Context, organization, delivery string) error {
 	l.organization, l.delivery = organization, delivery
 	l.replayed++
 	return l.err
+}
+
+// fakeConfiguration has the organization acme, and webhooks of it.
+type fakeConfiguration map[string]core.Status
+
+func (c fakeConfiguration) Webhook(id string) (*core.Webhook, bool) {
+	status, ok := c[id]
+	return &core.Webhook{ID: id, Organization: "acme", Status: status}, ok
+}
+
+func (fakeConfiguration) WaitFor(context.Context, int64) error { return context.DeadlineExceeded }
+
+func (fakeConfiguration) Revision() int64 { return 9 }
+
+func (fakeConfiguration) HasOrganization(id string) bool { return id == "acme" }
+
+// fakeWork remembers what was recorded and begun, in its order.
+type fakeWork struct {
+	actions []audit.Action
+	begun   []operation.Operation
+	refused error // of the audit log
+}
+
+func (w *fakeWork) Record(_ context.Context, action audit.Action) error {
+	w.actions = append(w.actions, action)
+	return w.refused
+}
+
+func (w *fakeWork) Begin(_ context.Context, o operation.Operation, _ string) (operation.Operation, error) {
+	w.begun = append(w.begun, o)
+	o.State = operation.Running
+	return o, nil
+}
+
+// newWork is the work of an API that knows one active webhook.
+func newWork() (*grpcapi.Work, *fakeWork) {
+	fake := &fakeWork{}
+	return &grpcapi.Work{Operations: fake, Audit: fake, Configuration: fakeConfiguration{webhookID: core.StatusActive}}, fake
+}
+
+// fakeAttempts has the attempts of a delivery, which are read page by page.
+type fakeAttempts struct {
+	attempts []*deliveryv1.Attempt
+	err      error
+}
+
+func (a *fakeAttempts) Attempts(
+	_ context.Context, _ string, _ uuid.UUID, after pgstore.AttemptCursor, size int,
+) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error) {
+	begin := int(after.ID[15])
+	end := min(begin+size, len(a.attempts))
+	after.ID[15] = byte(end)
+	return a.attempts[begin:end], after, a.err
 }

@@ -23,6 +23,15 @@ func organizationName(field, name string) (string, error) {
 	return ids[0], nil
 }
 
+// anyParent is organizationName for the field `parent`, and bus.AnyToken for `organizations/-`, which pkg/rpc lets through
+// for operators alone.
+func anyParent(name string) (string, error) {
+	if name == "organizations/-" {
+		return bus.AnyToken, nil
+	}
+	return organizationName("parent", name)
+}
+
 // resourceName returns the slug and the id in `organizations/{organization}/<collection>/{id}`. The slug and the id
 // become parts of NATS subjects, where other characters would select something else.
 func resourceName(field, name, collection string) (organization string, id uuid.UUID, err error) {

@@ -31,10 +31,10 @@ func TestAlienDeadLetterHidesNoOther(t *testing.T) {
 	e.putAlien(t, bus.DeadLetterSubject("meeting-booked", "acme", hook, undated.Delivery), encode(undated))
 	e.bury(t, dead)
 
-	page, err := e.letters.List(ctx, "acme", "", "", 1, 10)
+	page, err := e.letters.List(ctx, Selection{Organization: "acme"}, 1, 0, 10)
 	require.NoError(t, err)
-	require.Len(t, page, 1)
-	require.Equal(t, dead.Delivery, page[0].Task.Delivery)
+	require.Len(t, page.Letters, 1)
+	require.Equal(t, dead.Delivery, page.Letters[0].Task.Delivery)
 	for _, delivery := range []string{"alien", undated.Delivery} {
 		_, err = e.letters.Get(ctx, "acme", delivery)
 		require.True(t, fault.Is(err, fault.NotFound), "%v", err)

@@ -35,6 +35,9 @@ func decode(header nats.Header, lane string, body []byte) (*core.Task, error) {
 		TraceParent:    header.Get(bus.HeaderTraceParent),
 		TraceState:     header.Get(bus.HeaderTraceState),
 	}
+	if header.Get(bus.HeaderSlotAt) != "" {
+		task.SlotAt = r.time(bus.HeaderSlotAt)
+	}
 	if task.AttemptBase > task.Attempts {
 		r.fail(bus.HeaderAttemptBase)
 	}
@@ -62,6 +65,9 @@ func encode(task *core.Task) nats.Header {
 	}
 	if task.AttemptBase > 0 {
 		header[bus.HeaderAttemptBase] = []string{strconv.Itoa(task.AttemptBase)}
+	}
+	if !task.SlotAt.IsZero() {
+		header[bus.HeaderSlotAt] = []string{task.SlotAt.UTC().Format(time.RFC3339Nano)}
 	}
 	if task.TraceParent != "" {
 		header[bus.HeaderTraceParent] = []string{task.TraceParent}

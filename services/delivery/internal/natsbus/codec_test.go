@@ -47,6 +47,7 @@ func TestTasksSurviveHeaders(t *testing.T) {
 			Attempts:       attempts, AttemptBase: rapid.IntRange(0, attempts).Draw(t, "base"),
 			TraceParent: rapid.OneOf(rapid.Just(""), text).Draw(t, "parent"),
 			TraceState:  rapid.OneOf(rapid.Just(""), text).Draw(t, "state"),
+			SlotAt:      rapid.SampledFrom([]time.Time{{}, time.Unix(0, 1_770_000_000_123_456_789).UTC()}).Draw(t, "slot"),
 			Event:       rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "event"),
 		}
 		got, err := decode(overTheWire(t, encode(want)), want.Lane, want.Event)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -35,26 +36,51 @@ func (q *Queue) Drain(
 	ctx context.Context, organization, webhook string, still func() bool,
 	bury func(ctx context.Context, task *core.Task, replaces string) error,
 ) (moved int, err error) {
-	filter := bus.RetryTimersFilter(organization, webhook)
+	return q.drain(ctx, bus.RetryTimersFilter(organization, webhook), func(uint64) bool { return true }, still, bury)
+}
+
+// DrainShare is Drain for one of several processes that are all told to drain a webhook, with its rank among them. Each
+// begins with a part of its own, so that together they are faster than one; then it looks at all that is left, which is
+// that of a process that has died or is slow.
+func (q *Queue) DrainShare(
+	ctx context.Context, organization, webhook string, rank, count int, still func() bool,
+	bury func(ctx context.Context, task *core.Task, replaces string) error,
+) (moved int, err error) {
+	if count > 1 && rank >= 0 && rank < count {
+		own := func(sequence uint64) bool { return sequence%uint64(count) == uint64(rank) } //nolint:gosec // G115: checked above
+		if moved, err = q.drain(ctx, bus.RetryTimersFilter(organization, webhook), own, still, bury); err != nil {
+			return moved, err
+		}
+	}
+	left, err := q.Drain(ctx, organization, webhook, still, bury)
+	return moved + left, err
+}
+
+// drain drains those timers on the subjects of a filter that are selected by their sequence.
+func (q *Queue) drain(
+	ctx context.Context, filter string, selected func(sequence uint64) bool, still func() bool,
+	bury func(ctx context.Context, task *core.Task, replaces string) error,
+) (moved int, err error) {
 	var next uint64 = 1
 	for still() {
-		timers, err := q.timers.batch(ctx, filter, next, drainBatch)
+		timers, err := q.timers.Batch(ctx, filter, next, drainBatch)
 		if err != nil || len(timers) == 0 {
 			return moved, err
 		}
+		next = timers[len(timers)-1].Sequence + 1
+		timers = slices.DeleteFunc(timers, func(timer bus.StoredMsg) bool { return !selected(timer.Sequence) })
 		n, err := q.drainBatch(ctx, timers, still, bury)
 		moved += n
 		if err != nil {
 			return moved, err
 		}
-		next = timers[len(timers)-1].sequence + 1
 	}
 	return moved, nil
 }
 
 // drainBatch moves timers, several at once, and returns how many it has moved and the first failure.
 func (q *Queue) drainBatch(
-	ctx context.Context, timers []rawMessage, still func() bool,
+	ctx context.Context, timers []bus.StoredMsg, still func() bool,
 	bury func(ctx context.Context, task *core.Task, replaces string) error,
 ) (int, error) {
 	var moved atomic.Int64
@@ -62,7 +88,7 @@ func (q *Queue) drainBatch(
 	var once sync.Once
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	work := make(chan rawMessage)
+	work := make(chan bus.StoredMsg)
 	var workers sync.WaitGroup
 	for range drainWorkers {
 		workers.Go(func() {
@@ -87,18 +113,18 @@ func (q *Queue) drainBatch(
 	return int(moved.Load()), failure
 }
 
-func (q *Queue) moveTimer(ctx context.Context, timer rawMessage, bury func(ctx context.Context, task *core.Task, replaces string) error) error {
-	task, err := decode(timer.header, timer.header.Get(bus.HeaderLane), timer.data)
+func (q *Queue) moveTimer(ctx context.Context, timer bus.StoredMsg, bury func(ctx context.Context, task *core.Task, replaces string) error) error {
+	task, err := decode(timer.Header, timer.Header.Get(bus.HeaderLane), timer.Data)
 	if err != nil {
 		// Nobody but delivery sets timers. One that it cannot read must not keep the others from moving.
-		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.sequence, "error", err)
+		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.Sequence, "error", err)
 		return nil
 	}
-	if err := bury(ctx, task, bus.ReplacementMsgID(bus.StreamRetries, timer.sequence)); err != nil {
+	if err := bury(ctx, task, bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)); err != nil {
 		return err
 	}
 	return q.persist(ctx, "remove a timer", func(ctx context.Context) error {
-		return q.removeTimer(ctx, timer.sequence)
+		return q.removeTimer(ctx, timer.Sequence)
 	})
 }
 

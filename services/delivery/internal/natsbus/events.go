@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/cloudevent"
 	"github.com/meetwire/meetwire/pkg/fault"
 )
 
@@ -31,20 +33,31 @@ func errNoEvent() error {
 	return fault.New(fault.NotFound, "EVENT_NOT_FOUND", "the event has expired or was erased")
 }
 
-// read returns an event as published. Any replica may answer a direct get, also one that lags behind, so a miss
-// is asked again of the leader before it is believed.
+// read returns the document of an event, which is the same as at its fan-out in whichever mode it was published. Any
+// replica may answer a direct get, also one that lags behind, so a miss is asked again of the leader before it is
+// believed.
 func (r *eventReader) read(ctx context.Context, sequence uint64) ([]byte, error) {
 	if sequence == 0 {
 		return nil, errNoEvent() // the first has 1; asked for 0, the server would refuse, time and again
 	}
 	msg, err := r.stream.GetMsg(ctx, sequence)
 	if err == nil {
-		return msg.Data, nil
+		return document(msg.Header, msg.Data), nil
 	}
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, fmt.Errorf("get event %d: %w", sequence, err)
 	}
 	return r.readFromLeader(ctx, sequence)
+}
+
+// document returns what receivers get of a message. Ingest has accepted it, so it can be made; if it cannot, the
+// delivery ends as one that cannot be rendered, with what was published.
+func document(header nats.Header, body []byte) []byte {
+	made, err := cloudevent.Document(header, body)
+	if err != nil {
+		return body
+	}
+	return made
 }
 
 // codeNoMessage is the error code of the JetStream API for a sequence that is not there.
@@ -64,17 +77,24 @@ func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) ([]by
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Data []byte `json:"data"`
+			Header []byte `json:"hdrs"`
+			Data   []byte `json:"data"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
 		return nil, fmt.Errorf("read the leader's answer: %w", err)
 	}
 	switch {
-	case answer.Error == nil:
-		return answer.Message.Data, nil
-	case answer.Error.ErrorCode == codeNoMessage:
+	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage:
 		return nil, errNoEvent()
+	case answer.Error != nil:
+		return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
+	case len(answer.Message.Header) == 0:
+		return answer.Message.Data, nil
 	}
-	return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
+	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
+	if err != nil {
+		return nil, fmt.Errorf("read the headers of event %d: %w", sequence, err)
+	}
+	return document(header, answer.Message.Data), nil
 }

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -40,8 +41,25 @@ type environment struct {
 	config  bus.Config
 	queue   *Queue
 	letters *DeadLetters
-	deleted map[string]bool // webhooks
+	deleted map[string]bool        // webhooks
+	status  map[string]core.Status // of the others; active when it is not said
 }
+
+// configured has every webhook of acme that was not deleted.
+type configured struct{ *environment }
+
+func (c configured) Webhook(id string) (*core.Webhook, bool) {
+	if c.deleted[id] {
+		return nil, false
+	}
+	return &core.Webhook{ID: id, Organization: "acme", Status: c.status[id]}, true
+}
+
+func (configured) WaitFor(context.Context, int64) error { return errors.New("there is no newer one") }
+
+func (configured) Revision() int64 { return 4 }
+
+func (configured) HasOrganization(id string) bool { return id == "acme" }
 
 func newContext(t *testing.T) context.Context {
 	t.Helper()
@@ -59,8 +77,13 @@ func setup(t *testing.T) *environment {
 
 func setupWith(t testing.TB) *environment {
 	t.Helper()
+	return setupOn(t, natstest.Start(t), bus.DefaultConfig())
+}
+
+func setupOn(t testing.TB, server *natstest.Server, config bus.Config) *environment {
+	t.Helper()
 	ctx := t.Context()
-	e := &environment{server: natstest.Start(t), config: bus.DefaultConfig(), deleted: make(map[string]bool)}
+	e := &environment{server: server, config: config, deleted: make(map[string]bool), status: make(map[string]core.Status)}
 	conn, _ := e.server.Connect(t)
 	var err error
 	e.js, err = bus.JetStream(conn)
@@ -68,8 +91,7 @@ func setupWith(t testing.TB) *environment {
 	require.NoError(t, bus.EnsureStreams(ctx, e.js, e.config, discard()))
 	e.queue, err = NewQueue(ctx, e.js, e.config, discard(), time.Now)
 	require.NoError(t, err)
-	exists := func(webhook string) bool { return !e.deleted[webhook] }
-	e.letters, err = NewDeadLetters(ctx, e.js, e.queue, exists, time.Now, uuid.NewString)
+	e.letters, err = NewDeadLetters(ctx, e.js, e.queue, configured{e}, time.Now, uuid.NewString)
 	require.NoError(t, err)
 	return e
 }

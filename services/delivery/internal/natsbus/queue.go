@@ -31,10 +31,11 @@ type Queue struct {
 	js           jetstream.JetStream
 	events       *eventReader
 	retries      jetstream.Stream
-	timers       *batchReader // of RETRIES
+	timers       *bus.BatchReader // of RETRIES
 	eventsMaxAge time.Duration
 	logger       *slog.Logger
 	now          func() time.Time
+	backlogs     *backlogs
 }
 
 // NewQueue opens the queue. The streams must exist.
@@ -47,10 +48,12 @@ func NewQueue(ctx context.Context, js jetstream.JetStream, config bus.Config, lo
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
 	}
-	return &Queue{
-		js: js, events: events, retries: retries, timers: &batchReader{js: js, stream: bus.StreamRetries},
+	q := &Queue{
+		js: js, events: events, retries: retries, timers: &bus.BatchReader{JetStream: js, Stream: bus.StreamRetries},
 		eventsMaxAge: config.EventsMaxAge, logger: logger, now: now,
-	}, nil
+	}
+	q.backlogs = &backlogs{limit: maxBacklog, count: q.CountTimers, logger: logger, now: now, all: make(map[string]*backlog), pruned: now()}
+	return q, nil
 }
 
 // Event implements core.Events.
@@ -66,6 +69,9 @@ func (q *Queue) Event(ctx context.Context, sequence uint64) ([]byte, error) {
 
 // Schedule implements core.Queue.
 func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, parked bool, replaces string) error {
+	if q.backlogs.full(ctx, task.Organization, task.Webhook) {
+		return core.ErrBacklogFull
+	}
 	msg := nats.NewMsg(bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery))
 	msg.Header = encode(task)
 	if parked {
@@ -201,19 +207,12 @@ func (q *Queue) wake(ctx context.Context, timer *jetstream.RawStreamMsg) error {
 		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.Sequence, "error", err)
 		return nil
 	}
-	msg := nats.NewMsg(timer.Subject)
-	msg.Header = encode(task)
-	msg.Data = timer.Data
-	bus.ScheduleRetry(msg, q.now(), bus.RetryDueSubject(lane, task.Organization, task.Webhook))
-	_, err = q.js.PublishMsg(ctx, msg,
-		jetstream.WithMsgID(bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)),
-		jetstream.WithExpectLastSequencePerSubject(timer.Sequence))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("wake timer %d: %w", timer.Sequence, err)
-	}
-	return nil
+	return q.fire(ctx, timer.Subject, timer.Sequence, task)
+}
+
+// fire replaces a timer by one that is due now, unless it has fired or somebody has replaced it in between. A task
+// without an event stays without one.
+func (q *Queue) fire(ctx context.Context, subject string, sequence uint64, task *core.Task) error {
+	_, err := q.replace(ctx, subject, sequence, task)
+	return err
 }

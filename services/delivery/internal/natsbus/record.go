@@ -48,9 +48,22 @@ func EncodeRecord(record *core.Record) *deliveryv1.Record {
 			ErrorClass:        attempt.ErrorClass,
 			ErrorMessage:      strings.ToValidUTF8(attempt.ErrorMessage, replacement),
 			NextAttemptTime:   timestamp(record.NextAttemptAt),
+			DnsDuration:       duration(attempt.Timings.DNS),
+			ConnectDuration:   duration(attempt.Timings.Connect),
+			TlsDuration:       duration(attempt.Timings.TLS),
+			FirstByteDuration: duration(attempt.Timings.FirstByte),
+			RemoteAddress:     attempt.RemoteAddr,
 		}
 	}
 	return message
+}
+
+// duration leaves out what did not happen.
+func duration(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // replacement stands for what is no UTF-8. A record that could not be encoded for it would make an attempt that was

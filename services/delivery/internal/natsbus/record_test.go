@@ -25,7 +25,10 @@ func succeeded(task *core.Task) *core.Record {
 				URL: "https://receiver.example/", Headers: []core.Header{{Name: "webhook-id", Value: "d"}}, Body: []byte(event),
 			},
 			StatusCode: 200, ResponseHeaders: []core.Header{{Name: "Server", Value: "x"}}, ResponseBody: []byte{0xff, 0},
-			ResponseTruncated: true,
+			ResponseTruncated: true, RemoteAddr: "192.0.2.1:443",
+			Timings: core.Timings{
+				DNS: 1 * time.Microsecond, Connect: 2 * time.Microsecond, TLS: 3 * time.Microsecond, FirstByte: 4 * time.Microsecond,
+			},
 		},
 	}
 }
@@ -47,7 +50,9 @@ func TestRecordOfAnAttempt(t *testing.T) {
 			Number: 2, StartTime: timestamppb.New(record.Attempt.StartedAt), Duration: durationpb.New(1500 * time.Microsecond),
 			RequestUrl: "https://receiver.example/", RequestHeaders: []*deliveryv1.Header{{Name: "webhook-id", Value: "d"}},
 			RequestBody: []byte(event), StatusCode: 200, ResponseHeaders: []*deliveryv1.Header{{Name: "Server", Value: "x"}},
-			ResponseBody: []byte{0xff, 0}, ResponseTruncated: true,
+			ResponseBody: []byte{0xff, 0}, ResponseTruncated: true, RemoteAddress: "192.0.2.1:443",
+			DnsDuration: durationpb.New(time.Microsecond), ConnectDuration: durationpb.New(2 * time.Microsecond),
+			TlsDuration: durationpb.New(3 * time.Microsecond), FirstByteDuration: durationpb.New(4 * time.Microsecond),
 		},
 	}
 	for _, record := range got {
@@ -73,6 +78,8 @@ func TestRecordOfAChangeWithoutAnAttempt(t *testing.T) {
 	require.Equal(t, next, failed.GetAttempt().GetNextAttemptTime().AsTime())
 	require.Equal(t, "timeout", failed.GetAttempt().GetErrorClass())
 	require.Equal(t, "too late", failed.GetAttempt().GetErrorMessage())
+	require.Nil(t, failed.GetAttempt().GetDnsDuration(), "what did not happen took no time")
+	require.Nil(t, failed.GetAttempt().GetFirstByteDuration())
 }
 
 func TestStatesAreThoseOfTheContract(t *testing.T) {

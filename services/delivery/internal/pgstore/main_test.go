@@ -67,6 +67,8 @@ func newRecord() *deliveryv1.Record {
 			StatusCode:      200,
 			ResponseHeaders: []*deliveryv1.Header{{Name: "Set-Cookie", Value: "b"}, {Name: "Set-Cookie", Value: "a"}},
 			ResponseBody:    []byte("ok"),
+			DnsDuration:     durationpb.New(time.Millisecond),
+			RemoteAddress:   "192.0.2.1:443",
 		},
 	}
 }
@@ -158,6 +160,8 @@ func wanted(record *deliveryv1.Record) *deliveryv1.Delivery {
 		AcceptTime:      record.GetAcceptTime(),
 		UpdateTime:      record.GetTime(),
 		NextAttemptTime: record.GetNextAttemptTime(),
+		LastStatusCode:  record.GetAttempt().GetStatusCode(),
+		LastErrorClass:  record.GetAttempt().GetErrorClass(),
 	}
 }
 
@@ -165,5 +169,6 @@ func wanted(record *deliveryv1.Record) *deliveryv1.Delivery {
 func wantedAttempt(record *deliveryv1.Record) *deliveryv1.Attempt {
 	attempt := proto.CloneOf(record.GetAttempt())
 	attempt.Name = wanted(record).GetName() + "/attempts/" + record.GetId()
+	attempt.Webhook, attempt.Trigger, attempt.EventId = wanted(record).GetWebhook(), record.GetTrigger(), record.GetEventId()
 	return attempt
 }

@@ -29,7 +29,7 @@ func (s *Store) Purge(ctx context.Context, organization string) (removed int64, 
 			break
 		}
 	}
-	for _, purge := range []func(context.Context, string) (int64, error){q.PurgeHealth, q.PurgeCounts} {
+	for _, purge := range []func(context.Context, string) (int64, error){q.PurgeHealth, q.PurgeCounts, q.PurgeAttemptHours, q.PurgeDeadLetterHours} {
 		n, err := purge(ctx, organization)
 		if err != nil {
 			return removed, pg.Fault(fmt.Errorf("remove what is known of an organization: %w", err))

@@ -2,14 +2,12 @@ package pgstore
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/meetwire/meetwire/pkg/pg"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
@@ -22,7 +20,12 @@ type Filter struct {
 	Trigger     *string
 	EventSource *string
 	EventID     *string
+	Sequence    *int64 // of the event
 	State       *int16
+	StatusCode  *int32 // of the last attempt
+	ErrorClass  *string
+	Since       *time.Time // when the event was stored
+	Until       *time.Time
 }
 
 // DeliveryCursor is where a page of deliveries ended.
@@ -40,6 +43,60 @@ type AttemptCursor struct {
 	ID   uuid.UUID `json:"i"`
 }
 
+// AttemptFilter selects attempts; what is nil or false selects all.
+type AttemptFilter struct {
+	Webhook           *uuid.UUID
+	StatusCode        *int32
+	ErrorClass        *string
+	Failed, Succeeded bool
+	Since, Until      *time.Time // when they began
+}
+
+// contradicts reports whether no attempt can be like that: a status of 2xx is what success is.
+func (f AttemptFilter) contradicts() bool {
+	succeeded := f.Succeeded || f.ErrorClass != nil && *f.ErrorClass == ""
+	failed := f.Failed || f.ErrorClass != nil && *f.ErrorClass != ""
+	if f.StatusCode != nil {
+		accepted := *f.StatusCode >= 200 && *f.StatusCode <= 299
+		succeeded, failed = succeeded || accepted, failed || !accepted
+	}
+	return succeeded && failed
+}
+
+// LastAttempts is before the first page of all attempts.
+func LastAttempts() AttemptCursor {
+	return AttemptCursor{Time: time.Date(math.MaxInt16, 1, 1, 0, 0, 0, 0, time.UTC), ID: uuid.Max}
+}
+
+// AllAttempts returns a page of the attempts of an organization without their payloads, the newest first, and where it
+// ended. Errors: fault.Unavailable.
+func (s *Store) AllAttempts(ctx context.Context, organization string, filter AttemptFilter, after AttemptCursor, size int) ([]*deliveryv1.Attempt, AttemptCursor, error) {
+	if filter.contradicts() {
+		return []*deliveryv1.Attempt{}, after, nil
+	}
+	if filter.Until != nil && filter.Until.Before(after.Time) {
+		after = AttemptCursor{Time: *filter.Until}
+	}
+	var rows []sqlcgen.DeliveryAttempt
+	err := s.list(ctx, func(ctx context.Context, q *sqlcgen.Queries) (err error) {
+		rows, err = q.ListAllAttempts(ctx, sqlcgen.ListAllAttemptsParams{
+			Organization: organization, BeforeTime: after.Time, BeforeID: after.ID, Webhook: filter.Webhook,
+			StatusCode: filter.StatusCode, ErrorClass: filter.ErrorClass, Failed: filter.Failed, Succeeded: filter.Succeeded,
+			Since: filter.Since, PageSize: int32(size), //nolint:gosec // G115: at most 1,001
+		})
+		return err
+	})
+	if err != nil {
+		return nil, after, pg.Fault(err)
+	}
+	page := make([]*deliveryv1.Attempt, len(rows))
+	for i, row := range rows {
+		page[i] = attempt(row)
+		after = AttemptCursor{Time: row.StartTime, ID: row.ID}
+	}
+	return page, after, nil
+}
+
 // Delivery returns one delivery of an organization. Errors: fault.NotFound, fault.Unavailable.
 func (s *Store) Delivery(ctx context.Context, organization string, id uuid.UUID) (*deliveryv1.Delivery, error) {
 	row, err := sqlcgen.New(s.pool).GetDelivery(ctx, sqlcgen.GetDeliveryParams{ID: id, Organization: organization})
@@ -51,16 +108,16 @@ func (s *Store) Delivery(ctx context.Context, organization string, id uuid.UUID)
 
 // Deliveries returns a page of deliveries, those of the newest events first, and where it ended.
 func (s *Store) Deliveries(ctx context.Context, organization string, filter Filter, after DeliveryCursor, size int) ([]*deliveryv1.Delivery, DeliveryCursor, error) {
-	rows, err := sqlcgen.New(s.pool).ListDeliveries(ctx, sqlcgen.ListDeliveriesParams{
-		Organization:   organization,
-		BeforeSequence: after.Sequence,
-		BeforeID:       after.ID,
-		Webhook:        filter.Webhook,
-		Trigger:        filter.Trigger,
-		EventSource:    filter.EventSource,
-		EventID:        filter.EventID,
-		State:          filter.State,
-		PageSize:       int32(size), //nolint:gosec // G115: at most 1,001
+	var rows []sqlcgen.DeliveryDelivery
+	err := s.list(ctx, func(ctx context.Context, q *sqlcgen.Queries) (err error) {
+		rows, err = q.ListDeliveries(ctx, sqlcgen.ListDeliveriesParams{
+			Organization: organization, BeforeSequence: after.Sequence, BeforeID: after.ID,
+			Webhook: filter.Webhook, Trigger: filter.Trigger, EventSource: filter.EventSource, EventID: filter.EventID,
+			EventSequence: filter.Sequence, State: filter.State, LastStatusCode: filter.StatusCode, LastErrorClass: filter.ErrorClass,
+			Since: filter.Since, Until: filter.Until,
+			PageSize: int32(size), //nolint:gosec // G115: at most 1,001
+		})
+		return err
 	})
 	if err != nil {
 		return nil, after, pg.Fault(err)
@@ -71,6 +128,17 @@ func (s *Store) Deliveries(ctx context.Context, organization string, filter Filt
 		after = DeliveryCursor{Sequence: row.EventSequence, ID: row.ID}
 	}
 	return page, after, nil
+}
+
+// list reads a list.
+func (s *Store) list(ctx context.Context, read func(ctx context.Context, q *sqlcgen.Queries) error) error {
+	return pg.InTx(ctx, s.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(ctx context.Context, tx pgx.Tx) error {
+		q := sqlcgen.New(tx)
+		if err := q.PlanForValues(ctx); err != nil {
+			return fmt.Errorf("ask for a plan: %w", err)
+		}
+		return read(ctx, q)
+	})
 }
 
 // Attempts returns a page of the attempts of a delivery, oldest first, and where it ended. Errors:
@@ -93,74 +161,11 @@ func (s *Store) Attempts(ctx context.Context, organization string, id uuid.UUID,
 	}
 	page := make([]*deliveryv1.Attempt, len(rows))
 	for i, row := range rows {
-		page[i], err = attempt(organization, row)
-		if err != nil {
+		page[i] = attempt(row.DeliveryAttempt)
+		if err := addPayload(page[i], row); err != nil {
 			return nil, after, err
 		}
-		after = AttemptCursor{Time: row.StartTime, ID: row.ID}
+		after = AttemptCursor{Time: row.DeliveryAttempt.StartTime, ID: row.DeliveryAttempt.ID}
 	}
 	return page, after, nil
-}
-
-func delivery(row sqlcgen.DeliveryDelivery) *deliveryv1.Delivery {
-	return &deliveryv1.Delivery{
-		Name:            "organizations/" + row.Organization + "/deliveries/" + row.ID.String(),
-		Webhook:         "organizations/" + row.Organization + "/webhooks/" + row.Webhook.String(),
-		Trigger:         row.Trigger,
-		EventSource:     row.EventSource,
-		EventId:         row.EventID,
-		EventSequence:   row.EventSequence,
-		State:           deliveryv1.Delivery_State(row.State),
-		Reason:          row.Reason,
-		AttemptCount:    row.AttemptCount,
-		AcceptTime:      timestamppb.New(row.AcceptTime),
-		UpdateTime:      timestamppb.New(row.UpdateTime),
-		NextAttemptTime: optionalTime(row.NextAttemptTime),
-	}
-}
-
-func attempt(organization string, row sqlcgen.DeliveryAttempt) (*deliveryv1.Attempt, error) {
-	requestHeaders, err := decodeHeaders(row.RequestHeaders)
-	if err != nil {
-		return nil, err
-	}
-	responseHeaders, err := decodeHeaders(row.ResponseHeaders)
-	if err != nil {
-		return nil, err
-	}
-	return &deliveryv1.Attempt{
-		Name:              "organizations/" + organization + "/deliveries/" + row.Delivery.String() + "/attempts/" + row.ID.String(),
-		Number:            row.Number,
-		StartTime:         timestamppb.New(row.StartTime),
-		Duration:          durationpb.New(time.Duration(row.DurationNs)),
-		RequestUrl:        row.RequestUrl,
-		RequestHeaders:    requestHeaders,
-		RequestBody:       row.RequestBody,
-		StatusCode:        row.StatusCode,
-		ResponseHeaders:   responseHeaders,
-		ResponseBody:      row.ResponseBody,
-		ResponseTruncated: row.ResponseTruncated,
-		ErrorClass:        row.ErrorClass,
-		ErrorMessage:      row.ErrorMessage,
-		NextAttemptTime:   optionalTime(row.NextAttemptTime),
-	}, nil
-}
-
-func optionalTime(t *time.Time) *timestamppb.Timestamp {
-	if t == nil {
-		return nil
-	}
-	return timestamppb.New(*t)
-}
-
-func decodeHeaders(encoded []byte) ([]*deliveryv1.Header, error) {
-	var pairs [][2]string
-	if err := json.Unmarshal(encoded, &pairs); err != nil {
-		return nil, fmt.Errorf("decode headers: %w", err)
-	}
-	headers := make([]*deliveryv1.Header, len(pairs))
-	for i, pair := range pairs {
-		headers[i] = &deliveryv1.Header{Name: pair[0], Value: pair[1]}
-	}
-	return headers, nil
 }

@@ -59,24 +59,36 @@ func TestFiltersSelect(t *testing.T) {
 	source := vary(func(r *deliveryv1.Record) { r.EventSource = "/other" })
 	event := vary(func(r *deliveryv1.Record) { r.EventId = "bk_2" })
 	state := vary(func(r *deliveryv1.Record) { r.State = deliveryv1.Delivery_STATE_DEAD_LETTERED })
+	failed := vary(func(r *deliveryv1.Record) {
+		r.Attempt.StatusCode, r.Attempt.ErrorClass, r.EventSequence = 503, "status", 99
+		r.AcceptTime = timestamppb.New(accepted().Add(time.Hour)) // on the next day
+	})
 	foreign := vary(func(r *deliveryv1.Record) { r.Organization, r.EventId = "globex", "bk_2" })
-	all := []*deliveryv1.Record{base, webhook, trigger, source, event, state}
+	all := []*deliveryv1.Record{base, webhook, trigger, source, event, state, failed}
 	require.NoError(t, write(t, store, append([]*deliveryv1.Record{foreign}, all...)))
 
 	id := uuid.MustParse(webhook.GetWebhook())
 	dead := int16(deliveryv1.Delivery_STATE_DEAD_LETTERED)
+	code, class, sequence, soon := int32(503), "status", int64(99), accepted().Add(time.Minute)
+	midnight := accepted().Truncate(24 * time.Hour).Add(24 * time.Hour)
 	for name, test := range map[string]struct {
 		filter pgstore.Filter
 		want   []*deliveryv1.Record
 	}{
-		"nothing":      {want: all},
-		"webhook":      {filter: pgstore.Filter{Webhook: &id}, want: []*deliveryv1.Record{webhook}},
-		"trigger":      {filter: pgstore.Filter{Trigger: &trigger.Trigger}, want: []*deliveryv1.Record{trigger}},
-		"event_source": {filter: pgstore.Filter{EventSource: &source.EventSource}, want: []*deliveryv1.Record{source}},
-		"event_id":     {filter: pgstore.Filter{EventID: &event.EventId}, want: []*deliveryv1.Record{event}},
-		"state":        {filter: pgstore.Filter{State: &dead}, want: []*deliveryv1.Record{state}},
-		"two":          {filter: pgstore.Filter{State: &dead, EventID: &state.EventId}, want: []*deliveryv1.Record{state}},
-		"none matches": {filter: pgstore.Filter{State: &dead, EventID: &event.EventId}},
+		"nothing":        {want: all},
+		"webhook":        {filter: pgstore.Filter{Webhook: &id}, want: []*deliveryv1.Record{webhook}},
+		"trigger":        {filter: pgstore.Filter{Trigger: &trigger.Trigger}, want: []*deliveryv1.Record{trigger}},
+		"event_source":   {filter: pgstore.Filter{EventSource: &source.EventSource}, want: []*deliveryv1.Record{source}},
+		"event_id":       {filter: pgstore.Filter{EventID: &event.EventId}, want: []*deliveryv1.Record{event}},
+		"state":          {filter: pgstore.Filter{State: &dead}, want: []*deliveryv1.Record{state}},
+		"two":            {filter: pgstore.Filter{State: &dead, EventID: &state.EventId}, want: []*deliveryv1.Record{state}},
+		"status code":    {filter: pgstore.Filter{StatusCode: &code}, want: []*deliveryv1.Record{failed}},
+		"error class":    {filter: pgstore.Filter{ErrorClass: &class}, want: []*deliveryv1.Record{failed}},
+		"sequence":       {filter: pgstore.Filter{Sequence: &sequence}, want: []*deliveryv1.Record{failed}},
+		"since":          {filter: pgstore.Filter{Since: &soon}, want: []*deliveryv1.Record{failed}},
+		"until":          {filter: pgstore.Filter{Until: &soon}, want: all[:len(all)-1]},
+		"until midnight": {filter: pgstore.Filter{Until: &midnight}, want: all[:len(all)-1]},
+		"none matches":   {filter: pgstore.Filter{State: &dead, EventID: &event.EventId}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -3,50 +3,71 @@ package pgstore
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/fault"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
 )
 
-// rows turns records into the columns of both tables. Of several records of one delivery the newest is its row.
-func rows(records []*deliveryv1.Record) (d sqlcgen.UpsertDeliveriesParams, a sqlcgen.InsertAttemptsParams, err error) {
-	newest := make(map[string]*deliveryv1.Record, len(records))
+// columns are what a batch of records becomes in the tables.
+type columns struct {
+	deliveries sqlcgen.UpsertDeliveriesParams
+	attempts   sqlcgen.InsertAttemptsParams
+	payloads   sqlcgen.InsertPayloadsParams
+}
+
+// rows turns records into columns. Of several records of one delivery the newest is its row, with what the newest
+// attempt among them has met with.
+func rows(records []*deliveryv1.Record) (*columns, error) {
+	c := new(columns)
+	newest, last := make(map[string]*deliveryv1.Record, len(records)), make(map[string]*deliveryv1.Record, len(records))
 	attempts := make(map[string]bool, len(records))
 	for _, record := range records {
 		if record.GetDelivery() == "" {
 			continue // it is about all pending ones
 		}
-		if have := newest[record.GetDelivery()]; have == nil || !record.GetTime().AsTime().Before(have.GetTime().AsTime()) {
-			newest[record.GetDelivery()] = record
-		}
+		keepNewer(newest, record)
 		if record.GetAttempt() == nil || attempts[record.GetId()] {
 			continue
 		}
+		keepNewer(last, record)
 		attempts[record.GetId()] = true
-		if err := appendAttempt(&a, record); err != nil {
-			return d, a, err
+		if err := c.addAttempt(record); err != nil {
+			return nil, err
 		}
 	}
-	for _, record := range newest {
-		if err := appendDelivery(&d, record); err != nil {
-			return d, a, err
+	for delivery, record := range newest {
+		if err := c.addDelivery(record, last[delivery].GetAttempt()); err != nil {
+			return nil, err
 		}
 	}
-	return d, a, nil
+	return c, nil
 }
 
-func appendDelivery(d *sqlcgen.UpsertDeliveriesParams, record *deliveryv1.Record) error {
-	id, err := uuid.Parse(record.GetDelivery())
-	if err != nil {
-		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the delivery's id is no UUID")
+// days returns the days whose partitions are needed. An event that is accepted again after days makes the same delivery
+// again: its attempts of both days may come together.
+func (c *columns) days() []time.Time {
+	days := slices.Concat(c.deliveries.AcceptedOn, c.attempts.AcceptedOn)
+	slices.SortFunc(days, time.Time.Compare)
+	return slices.Compact(days)
+}
+
+func keepNewer(newest map[string]*deliveryv1.Record, record *deliveryv1.Record) {
+	have := newest[record.GetDelivery()]
+	if have == nil || !record.GetTime().AsTime().Before(have.GetTime().AsTime()) {
+		newest[record.GetDelivery()] = record
 	}
-	webhook, err := uuid.Parse(record.GetWebhook())
+}
+
+func (c *columns) addDelivery(record *deliveryv1.Record, last *deliveryv1.Attempt) error {
+	id, webhook, err := ids(record)
 	if err != nil {
-		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the webhook's id is no UUID")
+		return err
 	}
 	if err := record.GetTime().CheckValid(); err != nil {
 		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of the change is none")
@@ -54,7 +75,7 @@ func appendDelivery(d *sqlcgen.UpsertDeliveriesParams, record *deliveryv1.Record
 	if err := record.GetAcceptTime().CheckValid(); err != nil {
 		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of acceptance is none")
 	}
-	accepted := record.GetAcceptTime().AsTime()
+	d, accepted := &c.deliveries, record.GetAcceptTime().AsTime()
 	d.AcceptedOn = append(d.AcceptedOn, day(accepted))
 	d.ID = append(d.ID, id)
 	d.Organization = append(d.Organization, record.GetOrganization())
@@ -68,24 +89,62 @@ func appendDelivery(d *sqlcgen.UpsertDeliveriesParams, record *deliveryv1.Record
 	d.Reason = append(d.Reason, record.GetReason())
 	d.AttemptCount = append(d.AttemptCount, record.GetAttemptCount())
 	d.UpdateTime = append(d.UpdateTime, record.GetTime().AsTime())
-	next := time.Time{}
-	if record.GetNextAttemptTime() != nil {
-		next = record.GetNextAttemptTime().AsTime()
+	d.NextAttemptTime = append(d.NextAttemptTime, orZero(record.GetNextAttemptTime()))
+	status := int32(-1)
+	if last != nil {
+		status = last.GetStatusCode()
 	}
-	d.NextAttemptTime = append(d.NextAttemptTime, next)
+	d.LastStatusCode = append(d.LastStatusCode, status)
+	d.LastErrorClass = append(d.LastErrorClass, last.GetErrorClass())
 	return nil
 }
 
-func appendAttempt(a *sqlcgen.InsertAttemptsParams, record *deliveryv1.Record) error {
+// ids returns the ids of a record's delivery and webhook.
+func ids(record *deliveryv1.Record) (delivery, webhook uuid.UUID, err error) {
+	if delivery, err = uuid.Parse(record.GetDelivery()); err != nil {
+		return delivery, webhook, fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the delivery's id is no UUID")
+	}
+	if webhook, err = uuid.Parse(record.GetWebhook()); err != nil {
+		return delivery, webhook, fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the webhook's id is no UUID")
+	}
+	return delivery, webhook, nil
+}
+
+func (c *columns) addAttempt(record *deliveryv1.Record) error {
 	id, err := uuid.Parse(record.GetId())
 	if err != nil {
 		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the attempt's id is no UUID")
 	}
-	delivery, err := uuid.Parse(record.GetDelivery())
+	delivery, webhook, err := ids(record)
 	if err != nil {
-		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the delivery's id is no UUID")
+		return err
 	}
-	attempt := record.GetAttempt()
+	a, attempt, accepted := &c.attempts, record.GetAttempt(), day(record.GetAcceptTime().AsTime())
+	a.AcceptedOn = append(a.AcceptedOn, accepted)
+	a.Delivery = append(a.Delivery, delivery)
+	a.ID = append(a.ID, id)
+	a.Number = append(a.Number, attempt.GetNumber())
+	a.StartTime = append(a.StartTime, attempt.GetStartTime().AsTime())
+	a.DurationNs = append(a.DurationNs, int64(attempt.GetDuration().AsDuration()))
+	a.RequestUrl = append(a.RequestUrl, attempt.GetRequestUrl())
+	a.StatusCode = append(a.StatusCode, attempt.GetStatusCode())
+	a.ResponseTruncated = append(a.ResponseTruncated, attempt.GetResponseTruncated())
+	a.ErrorClass = append(a.ErrorClass, attempt.GetErrorClass())
+	a.ErrorMessage = append(a.ErrorMessage, attempt.GetErrorMessage())
+	a.NextAttemptTime = append(a.NextAttemptTime, orZero(attempt.GetNextAttemptTime()))
+	a.Organization = append(a.Organization, record.GetOrganization())
+	a.Webhook = append(a.Webhook, webhook)
+	a.Trigger = append(a.Trigger, record.GetTrigger())
+	a.EventID = append(a.EventID, record.GetEventId())
+	a.DnsNs = append(a.DnsNs, int64(attempt.GetDnsDuration().AsDuration()))
+	a.ConnectNs = append(a.ConnectNs, int64(attempt.GetConnectDuration().AsDuration()))
+	a.TlsNs = append(a.TlsNs, int64(attempt.GetTlsDuration().AsDuration()))
+	a.FirstByteNs = append(a.FirstByteNs, int64(attempt.GetFirstByteDuration().AsDuration()))
+	a.RemoteAddress = append(a.RemoteAddress, attempt.GetRemoteAddress())
+	return c.addPayload(accepted, delivery, id, attempt)
+}
+
+func (c *columns) addPayload(accepted time.Time, delivery, id uuid.UUID, attempt *deliveryv1.Attempt) error {
 	requestHeaders, err := encodeHeaders(attempt.GetRequestHeaders())
 	if err != nil {
 		return err
@@ -94,27 +153,23 @@ func appendAttempt(a *sqlcgen.InsertAttemptsParams, record *deliveryv1.Record) e
 	if err != nil {
 		return err
 	}
-	a.AcceptedOn = append(a.AcceptedOn, day(record.GetAcceptTime().AsTime()))
-	a.Delivery = append(a.Delivery, delivery)
-	a.ID = append(a.ID, id)
-	a.Number = append(a.Number, attempt.GetNumber())
-	a.StartTime = append(a.StartTime, attempt.GetStartTime().AsTime())
-	a.DurationNs = append(a.DurationNs, int64(attempt.GetDuration().AsDuration()))
-	a.RequestUrl = append(a.RequestUrl, attempt.GetRequestUrl())
-	a.RequestHeaders = append(a.RequestHeaders, requestHeaders)
-	a.RequestBody = append(a.RequestBody, nonNil(attempt.GetRequestBody()))
-	a.StatusCode = append(a.StatusCode, attempt.GetStatusCode())
-	a.ResponseHeaders = append(a.ResponseHeaders, responseHeaders)
-	a.ResponseBody = append(a.ResponseBody, nonNil(attempt.GetResponseBody()))
-	a.ResponseTruncated = append(a.ResponseTruncated, attempt.GetResponseTruncated())
-	a.ErrorClass = append(a.ErrorClass, attempt.GetErrorClass())
-	a.ErrorMessage = append(a.ErrorMessage, attempt.GetErrorMessage())
-	next := time.Time{}
-	if attempt.GetNextAttemptTime() != nil {
-		next = attempt.GetNextAttemptTime().AsTime()
-	}
-	a.NextAttemptTime = append(a.NextAttemptTime, next)
+	p := &c.payloads
+	p.AcceptedOn = append(p.AcceptedOn, accepted)
+	p.Delivery = append(p.Delivery, delivery)
+	p.ID = append(p.ID, id)
+	p.RequestHeaders = append(p.RequestHeaders, requestHeaders)
+	p.RequestBody = append(p.RequestBody, nonNil(attempt.GetRequestBody()))
+	p.ResponseHeaders = append(p.ResponseHeaders, responseHeaders)
+	p.ResponseBody = append(p.ResponseBody, nonNil(attempt.GetResponseBody()))
 	return nil
+}
+
+// orZero is the time that stands for none in the tables' parameters.
+func orZero(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
 }
 
 // nonNil keeps an empty body from being stored as NULL.

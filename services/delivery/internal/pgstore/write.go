@@ -60,21 +60,22 @@ func (s *Store) Release(ctx context.Context, holder uuid.UUID) error {
 // change nothing. Errors: ErrLeaseLost; fault.InvalidArgument when a record can never be stored; after any other the
 // same call may succeed.
 func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
-	deliveries, attempts, err := rows(b.Records)
+	columns, err := rows(b.Records)
 	if err != nil {
 		return err
 	}
-	for _, accepted := range deliveries.AcceptedOn {
+	days := columns.days()
+	for _, accepted := range days {
 		if err := s.ensureDay(ctx, accepted); err != nil {
 			return err
 		}
 	}
-	w := &writing{batch: b, ttl: ttl, deliveries: deliveries, attempts: attempts}
+	w := &writing{batch: b, ttl: ttl, columns: columns}
 	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	if noPartition(err) {
 		// A day that is past its time was dropped since, by this process or by another.
-		s.forget(deliveries.AcceptedOn)
-		w.days = deliveries.AcceptedOn
+		s.forget(days)
+		w.days = days
 		err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	}
 	return pg.Fault(err)
@@ -82,10 +83,10 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 
 // writing is a batch on its way into the tables.
 type writing struct {
-	batch      Batch
-	ttl        time.Duration
-	deliveries sqlcgen.UpsertDeliveriesParams
-	attempts   sqlcgen.InsertAttemptsParams
+	*columns
+
+	batch Batch
+	ttl   time.Duration
 	// days are those whose partitions are made in the transaction: they cannot be dropped until it ends.
 	days []time.Time
 }
@@ -120,11 +121,20 @@ func (w *writing) do(ctx context.Context, tx pgx.Tx) error {
 		if err != nil {
 			return fmt.Errorf("store attempts: %w", err)
 		}
+		if err := q.InsertPayloads(ctx, w.payloads); err != nil {
+			return fmt.Errorf("store what attempts sent and got: %w", err)
+		}
+		if err := w.addHours(ctx, q, stored); err != nil {
+			return err
+		}
 		if err := w.foldHealth(ctx, q, stored); err != nil {
 			return err
 		}
 	}
 	if err := w.count(ctx, q, dead); err != nil {
+		return err
+	}
+	if err := addDeadHours(ctx, q, dead); err != nil {
 		return err
 	}
 	return w.dropPending(ctx, q)

@@ -216,9 +216,10 @@ func TestStopLeavesWhatCannotBeWritten(t *testing.T) {
 
 // tables are ones that cannot be looked after.
 type tables struct {
-	mu       sync.Mutex
-	calls    [][2]time.Time
-	retained map[string]time.Time
+	mu        sync.Mutex
+	calls     [][2]time.Time
+	forgotten [][2]time.Time
+	retained  map[string]time.Time
 }
 
 func (s *tables) Maintain(_ context.Context, now, keepFrom time.Time) (int, error) {
@@ -226,6 +227,13 @@ func (s *tables) Maintain(_ context.Context, now, keepFrom time.Time) (int, erro
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, [2]time.Time{now, keepFrom})
 	return 0, fault.New(fault.Unavailable, "AWAY", "away")
+}
+
+func (s *tables) Forget(_ context.Context, before, keepPayloads time.Time) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgotten = append(s.forgotten, [2]time.Time{before, keepPayloads})
+	return 1, nil
 }
 
 func (s *tables) Retain(_ context.Context, organization string, keepFrom time.Time) (int64, error) {
@@ -240,7 +248,7 @@ func TestTablesAreLookedAfter(t *testing.T) {
 	store := &tables{retained: make(map[string]time.Time)}
 	const days = 24 * time.Hour
 	m := &recorder.Maintainer{
-		Tables: store, Retention: 30 * days, Logger: slog.New(slog.DiscardHandler), Now: now,
+		Tables: store, Retention: 30 * days, PayloadRetention: 3 * days, Logger: slog.New(slog.DiscardHandler), Now: now,
 		Loaded: func(context.Context) error { return nil },
 		Retentions: func() map[string]time.Duration {
 			return map[string]time.Duration{"short": 7 * days, "long": 60 * days, "same": 30 * days}
@@ -257,5 +265,6 @@ func TestTablesAreLookedAfter(t *testing.T) {
 	cancel()
 	require.NoError(t, <-done)
 	require.Equal(t, [][2]time.Time{{now(), now().AddDate(0, 0, -30)}}, store.calls)
+	require.Equal(t, [][2]time.Time{{now().AddDate(0, 0, -30), now().AddDate(0, 0, -3)}}, store.forgotten)
 	require.Equal(t, map[string]time.Time{"short": now().AddDate(0, 0, -7)}, store.retained, "the others are dropped by partition")
 }

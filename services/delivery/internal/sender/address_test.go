@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,9 +15,7 @@ import (
 // strict returns a sender that reaches public addresses and the given ones.
 func strict(t *testing.T, allowed ...netip.Prefix) *Sender {
 	t.Helper()
-	s := New(allowed, 8, time.Now, func() string { return "attempt-id" })
-	t.Cleanup(s.Close)
-	return s
+	return newSender(t, func(c *Config) { c.Allowed = allowed })
 }
 
 func TestSendRefusesAddressesThatAreNotPublic(t *testing.T) {

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,22 +20,36 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// What makes the faults of a network leaves behind what could not be delivered, and the goroutines that hold it.
+	const toxiproxy = "github.com/Shopify/toxiproxy/v2"
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).read"),
+		goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).write"),
+		goleak.IgnoreAnyFunction(toxiproxy+"/toxics.(*ToxicStub).Run"),
+	)
+}
 
 // patience is how long a receiver that is expected to answer may take.
 const patience = 20 * time.Second
 
-// newSender returns a sender that reaches the loopback addresses as well.
-func newSender(t *testing.T) *Sender {
+// newSender returns a sender that reaches the loopback addresses as well, after changes to its configuration.
+func newSender(t testing.TB, changes ...func(*Config)) *Sender {
 	t.Helper()
-	s := New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, 8,
-		time.Now, func() string { return "attempt-id" })
+	config := Config{
+		Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, PerHost: 8,
+		Now: time.Now, NewID: func() string { return "attempt-id" },
+	}
+	for _, change := range changes {
+		change(&config)
+	}
+	s := New(config)
 	t.Cleanup(s.Close)
 	return s
 }
 
 // receive starts a receiver and returns its URL.
-func receive(t *testing.T, handler http.HandlerFunc) *httptest.Server {
+func receive(t testing.TB, handler http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(func() {
@@ -74,6 +90,50 @@ func write(format string, args ...any) func(*net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		_, _ = fmt.Fprintf(conn, format, args...)
 	}
+}
+
+// silent starts a receiver that accepts connections and says nothing, and returns its URL.
+func silent(t *testing.T) string {
+	t.Helper()
+	return "http://" + listen(t, func(conn *net.TCPConn) { _, _ = io.Copy(io.Discard, conn) })
+}
+
+// listen starts a server that talks with everybody who connects, until it has said what it wants or the test ends,
+// and returns its address.
+func listen(t testing.TB, talk func(conn *net.TCPConn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var (
+		serving sync.WaitGroup
+		mu      sync.Mutex
+		open    []net.Conn
+	)
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, conn)
+			mu.Unlock()
+			serving.Go(func() {
+				talk(conn.(*net.TCPConn))
+				_ = conn.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		require.NoError(t, listener.Close())
+		mu.Lock()
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		serving.Wait()
+	})
+	return listener.Addr().String()
 }
 
 func post(url string) core.Request {

@@ -9,18 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
-	"net/netip"
 	"slices"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
-	"code.dny.dev/ssrf"
-
-	"github.com/meetwire/meetwire/pkg/target"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
@@ -30,74 +23,115 @@ const (
 	maxResponseHeaders = 16 << 10
 )
 
-// Bounds of connections. The idle ones of a host are as many as the attempts that it gets at once.
-const (
-	maxIdleConns    = 4096
-	idleConnTimeout = 60 * time.Second
-	connectTimeout  = 10 * time.Second
-)
+// idleConnTimeout is how long a connection is kept that nothing is sent over.
+const idleConnTimeout = 60 * time.Second
 
 // Sender implements core.Sender.
 type Sender struct {
 	client *http.Client
+	dialer *dialer
+	turns  chan struct{} // one is held by each attempt
 	newID  func() string
 	now    func() time.Time
 }
 
-// New makes a sender that reaches public addresses, and of the others only those in allowed.
-func New(allowed []netip.Prefix, perHost int, now func() time.Time, newID func() string) *Sender {
-	dialer := &net.Dialer{Timeout: connectTimeout, Control: target.New(allowed).Control}
+// New makes a sender that reaches public addresses, and of the others only those that are allowed.
+func New(config Config) *Sender {
+	if config.Files <= 0 {
+		config.Files = openFiles()
+	}
+	bounds := boundsOf(config.Files)
+	dialer := newDialer(&config, bounds.open)
+	transport := &http.Transport{
+		DialContext:            dialer.dial,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  http2Config(),
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: config.Roots},
+		TLSHandshakeTimeout:    connectTimeout,
+		MaxIdleConns:           bounds.idle,
+		MaxIdleConnsPerHost:    config.PerHost,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxResponseHeaderBytes: 4 * maxResponseHeaders,
+		DisableCompression:     true, // the answer is kept as it came
+	}
+	dialer.relieve = transport.CloseIdleConnections
 	return &Sender{
 		client: &http.Client{
-			Transport: &http.Transport{
-				DialContext:            dialer.DialContext,
-				ForceAttemptHTTP2:      true,
-				TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-				TLSHandshakeTimeout:    connectTimeout,
-				MaxIdleConns:           maxIdleConns,
-				MaxIdleConnsPerHost:    perHost,
-				IdleConnTimeout:        idleConnTimeout,
-				MaxResponseHeaderBytes: 4 * maxResponseHeaders,
-				DisableCompression:     true, // the answer is kept as it came
-			},
+			Transport: transport,
 			// A redirect could lead to where the webhook's owner may not send us. It is an answer like others.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		newID: newID,
-		now:   now,
+		dialer: dialer,
+		turns:  make(chan struct{}, bounds.attempts),
+		newID:  config.NewID,
+		now:    config.Now,
 	}
 }
 
-// Close closes idle connections.
+// http2Config has connections of HTTP/2 asked for a sign of life when they are silent, so that a dead one does not
+// fail one attempt after the other, and lets a receiver send not much more ahead than is read of an answer. A
+// receiver that allows few requests at once gets further connections: to wait for a slow answer over one would make
+// others late.
+func http2Config() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		SendPingTimeout:               15 * time.Second,
+		PingTimeout:                   10 * time.Second,
+		MaxReceiveBufferPerStream:     2 * maxResponseBody,
+		MaxReceiveBufferPerConnection: 16 * maxResponseBody,
+		StrictMaxConcurrentRequests:   false,
+	}
+}
+
+// Close closes idle connections, and ends the making of those that nobody waits for any more.
 func (s *Sender) Close() { s.client.CloseIdleConnections() }
 
-// Send implements core.Sender.
+// Send implements core.Sender. It waits for its turn while as many attempts are being made as this process can afford,
+// and while the system gives it no connection: for the latter not for longer than the attempt may take.
 func (s *Sender) Send(ctx context.Context, request core.Request) (core.Attempt, error) {
-	attempt := core.Attempt{ID: s.newID(), StartedAt: s.now(), Request: request}
-	began := time.Now()
-	limited, cancel := context.WithTimeout(ctx, request.Timeout)
-	defer cancel()
-
-	var noTLS atomic.Bool
-	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { noTLS.Store(err != nil) },
-	})
-	err := s.exchange(limited, &attempt)
-	accepted := attempt.StatusCode >= 200 && attempt.StatusCode <= 299
-	if err != nil && ctx.Err() != nil && !accepted {
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
 		return core.Attempt{}, ctx.Err()
 	}
-	attempt.Duration = time.Since(began)
+	const shortest, longest = 10 * time.Millisecond, time.Second
+	began := time.Now()
+	for wait := shortest; ; wait = min(2*wait, longest) {
+		attempt, again, err := s.try(ctx, request)
+		if !again || time.Since(began)+wait > request.Timeout {
+			return attempt, err
+		}
+		s.client.CloseIdleConnections()
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return core.Attempt{}, ctx.Err()
+		}
+	}
+}
+
+// try makes one attempt. It can be made again if the system gave it no connection.
+func (s *Sender) try(ctx context.Context, request core.Request) (attempt core.Attempt, again bool, err error) {
+	attempt = core.Attempt{ID: s.newID(), StartedAt: s.now(), Request: request}
+	limited, cancel := context.WithTimeout(ctx, request.Timeout)
+	defer cancel()
+	traced, trace := newTrace(limited)
+	err = s.exchange(traced, &attempt)
+	accepted := attempt.StatusCode >= 200 && attempt.StatusCode <= 299
+	if err != nil && ctx.Err() != nil && !accepted {
+		return core.Attempt{}, false, ctx.Err()
+	}
+	trace.describe(&attempt)
 	switch {
 	case accepted:
 		// The receiver has said yes; what happens to the rest of its answer changes nothing.
 	case err != nil && (attempt.StatusCode == 0 || isTimeout(err)):
-		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout, noTLS.Load())
+		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout, trace.stage())
 	default:
 		attempt.ErrorClass = core.ErrorStatus
 		attempt.ErrorMessage = fmt.Sprintf("the receiver answered with status %d", attempt.StatusCode)
 	}
-	return attempt, nil
+	return attempt, attempt.ErrorClass == core.ErrorOverload, nil
 }
 
 // exchange sends the request and reads the answer into the attempt.
@@ -118,6 +152,9 @@ func (s *Sender) exchange(ctx context.Context, attempt *core.Attempt) (err error
 	attempt.StatusCode = response.StatusCode
 	attempt.ResponseHeaders = keptHeaders(response.Header)
 	attempt.RetryAfter = response.Header.Get("Retry-After")
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return nil // what follows is no body and may never end
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBody+1))
 	if len(body) > maxResponseBody {
 		body, attempt.ResponseTruncated = body[:maxResponseBody], true
@@ -151,42 +188,4 @@ func keptHeaders(header http.Header) []core.Header {
 		}
 	}
 	return kept
-}
-
-func isTimeout(err error) bool {
-	var network net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network) && network.Timeout()
-}
-
-// classify names the failure of an attempt and says it in words that hold nothing of our own network. noTLS is
-// whether a TLS handshake was begun and failed.
-func classify(err error, timeout time.Duration, noTLS bool) (class, message string) {
-	var (
-		dns         *net.DNSError
-		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
-		op          *net.OpError
-	)
-	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, ssrf.ErrProhibitedPort):
-		return core.ErrorAddress, "the host's address is not one that may be called"
-	case errors.As(err, &dns):
-		return core.ErrorDNS, "the host name has no address"
-	case isTimeout(err):
-		return core.ErrorTimeout, fmt.Sprintf("no complete answer within %s", timeout)
-	case errors.As(err, &certificate):
-		return core.ErrorTLS, "the certificate is not valid: " + certificate.Err.Error()
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return core.ErrorTLS, "the receiver does not speak TLS"
-	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
-		// That is how crypto/tls tells of an alert. One can also come after our side of the handshake.
-		return core.ErrorTLS, "the TLS handshake failed: " + op.Err.Error()
-	case errors.As(err, &op) && op.Op == "dial":
-		return core.ErrorConnect, "no connection: the receiver does not accept any"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
-		return core.ErrorReset, "the connection was closed before there was an answer"
-	case noTLS:
-		return core.ErrorTLS, "the TLS handshake failed"
-	}
-	return core.ErrorProtocol, "the answer is not HTTP"
 }

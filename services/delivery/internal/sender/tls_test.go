@@ -47,17 +47,27 @@ func newAuthority(t *testing.T) *authority {
 // issue makes a certificate for an address or, when that is nil, for another name.
 func (a *authority) issue(t *testing.T, address net.IP, until time.Time) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
+	template := &x509.Certificate{NotAfter: until}
 	if address == nil {
 		template.DNSNames = []string{"somebody-else.example"}
 	} else {
 		template.IPAddresses = []net.IP{address}
 	}
+	return a.sign(t, template)
+}
+
+// issueName makes a certificate for names.
+func (a *authority) issueName(t *testing.T, names ...string) tls.Certificate {
+	t.Helper()
+	return a.sign(t, &x509.Certificate{NotAfter: time.Now().Add(time.Hour), DNSNames: names})
+}
+
+func (a *authority) sign(t *testing.T, template *x509.Certificate) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template.SerialNumber, template.NotBefore = big.NewInt(2), time.Now().Add(-time.Hour)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	encoded, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	require.NoError(t, err)
 	return tls.Certificate{Certificate: [][]byte{encoded}, PrivateKey: key}
@@ -66,11 +76,13 @@ func (a *authority) issue(t *testing.T, address net.IP, until time.Time) tls.Cer
 // trusting returns a sender that trusts the authority.
 func (a *authority) trusting(t *testing.T) *Sender {
 	t.Helper()
-	s := newSender(t)
+	return newSender(t, func(c *Config) { c.Roots = a.pool() })
+}
+
+func (a *authority) pool() *x509.CertPool {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
-	s.client.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
-	return s
+	return roots
 }
 
 // receiveTLS starts a receiver with this TLS configuration.

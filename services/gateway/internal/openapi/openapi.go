@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ type Example struct {
 type object = map[string]any
 
 // Document puts examples, by the ids of operations, into an OpenAPI 2.0 document, and says which operations need no key
-// and which answer something else than 200. An error means that the two do not belong together.
+// and which also answer 202. An error means that the two do not belong together.
 func Document(generated, examples []byte) ([]byte, error) {
 	var document object
 	decoder := json.NewDecoder(bytes.NewReader(generated))
@@ -68,9 +69,10 @@ func Document(generated, examples []byte) ([]byte, error) {
 // What the generator calls a delivery, and what it is called.
 const wrong, right = "deliverie", "delivery"
 
-// accepted are the operations whose success is not 200.
-func accepted() map[string]int {
-	return map[string]int{"EventService_PublishEvent": http.StatusAccepted}
+// accepted reports whether an operation answers 202 when it has stored something, and 200 when it has only checked it or
+// stored nothing.
+func accepted(id string) bool {
+	return id == "EventService_PublishEvent" || id == "EventService_PublishEvents"
 }
 
 // complete says about an operation what is known besides. It takes its example out of those that are left.
@@ -87,9 +89,10 @@ func complete(operation object, examples map[string]Example, public map[string]b
 		}
 	}
 	responses := member(operation, "responses")
-	if status, ok := accepted()[id]; ok {
-		responses[strconv.Itoa(status)] = responses["200"]
-		delete(responses, "200")
+	if accepted(id) {
+		stored := maps.Clone(member(responses, "200"))
+		stored["description"] = "What was published is stored."
+		responses[strconv.Itoa(http.StatusAccepted)] = stored
 	}
 	example, ok := examples[id]
 	if !ok {

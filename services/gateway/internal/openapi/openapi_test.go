@@ -55,7 +55,11 @@ func TestDocumentIsValid(t *testing.T) {
 					success++
 				}
 			}
-			require.Equal(t, 1, success, where)
+			want := 1
+			if strings.HasPrefix(operation.OperationID, "EventService_Publish") {
+				want = 2 // whether something was stored
+			}
+			require.Equal(t, want, success, where)
 			require.NotNil(t, operation.Responses.Value("default"), where)
 			if operation.Security != nil {
 				require.Empty(t, *operation.Security, where)
@@ -77,6 +81,7 @@ func TestExamplesSatisfyTheirSchemas(t *testing.T) {
 	document, converted := served(t)
 	var examples map[string]openapi.Example
 	require.NoError(t, json.Unmarshal(contracts.Examples, &examples))
+	seen := map[string]bool{}
 	for path, item := range converted.Paths.Map() {
 		for verb, operation := range item.Operations() {
 			id := operation.OperationID
@@ -85,23 +90,30 @@ func TestExamplesSatisfyTheirSchemas(t *testing.T) {
 					continue
 				}
 				schema := response.Value.Content.Get("application/json").Schema.Value
-				if schema.Title == "" && len(schema.Properties) == 0 {
-					continue // nothing is answered
+				if schema.Title == "" && len(schema.Properties) == 0 || strings.HasPrefix(schema.Title, "Stream result of") {
+					_, answers := examples[id]
+					seen[id] = seen[id] || answers
+					continue // nothing is answered, or what comes as it happens
 				}
 				example, ok := examples[id]
+				if ok && status == "200" && example.Status == http.StatusAccepted {
+					continue // the same, when nothing was stored
+				}
 				require.True(t, ok, "%s has no example: run the end-to-end tests with -update", id)
 				require.Equal(t, status, strconv.Itoa(example.Status), id)
 				var body any
 				require.NoError(t, json.Unmarshal(example.Body, &body))
 				require.NoError(t, schema.VisitJSON(body), id)
 				requireKnown(t, id, schema, body)
-				delete(examples, id)
+				seen[id] = true
 				merged := document.Paths[path].Operations()[verb].Responses.Value(status).Examples["application/json"]
 				require.Equal(t, body, merged, id)
 			}
 		}
 	}
-	require.Empty(t, examples, "there are examples that no operation has")
+	for id := range examples {
+		require.True(t, seen[id], "%s is no operation", id)
+	}
 }
 
 // requireKnown asserts that an example has no field that its schema does not have.

@@ -41,3 +41,8 @@ func onRoutingError(ctx context.Context, mux *runtime.ServeMux, m runtime.Marsha
 	err := &runtime.HTTPStatusError{HTTPStatus: code, Err: rpc.Status(f).Err()}
 	runtime.DefaultHTTPErrorHandler(ctx, mux, m, w, r, err)
 }
+
+// onStreamError tells an error that ends a stream as other errors are told: nothing of the inside.
+func onStreamError(_ context.Context, err error) *status.Status {
+	return rpc.Status(rpc.FaultFromStatus(err))
+}

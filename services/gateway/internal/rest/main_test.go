@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/meetwire/meetwire/pkg/rpc"
+	"github.com/meetwire/meetwire/services/gateway/internal/operations"
 	"github.com/meetwire/meetwire/services/gateway/internal/rest"
 )
 
@@ -44,6 +45,7 @@ type backend struct {
 	mu     sync.Mutex
 	calls  []call
 	answer func(request proto.Message) (proto.Message, error)
+	stream func(send func(proto.Message) error, done <-chan struct{}) error // in place of answer; nil: one message
 }
 
 func newBackend(t *testing.T) *backend {
@@ -83,8 +85,11 @@ func (b *backend) handle(_ any, stream grpc.ServerStream) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	b.mu.Lock()
 	b.calls = append(b.calls, call{name, request, md})
-	answer := b.answer
+	answer, streamed := b.answer, b.stream
 	b.mu.Unlock()
+	if streamed != nil {
+		return streamed(func(m proto.Message) error { return stream.SendMsg(m) }, stream.Context().Done())
+	}
 	response, err := newMessage(descriptor.Output())
 	if err != nil {
 		return err
@@ -112,6 +117,13 @@ func (b *backend) answers(answer func(request proto.Message) (proto.Message, err
 	b.answer = answer
 }
 
+// streams makes the backend answer with a stream from now on.
+func (b *backend) streams(stream func(send func(proto.Message) error, done <-chan struct{}) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stream = stream
+}
+
 // only returns the one call that there was since the last time.
 func (b *backend) only(t *testing.T) call {
 	t.Helper()
@@ -133,6 +145,7 @@ func (b *backend) requireNotCalled(t *testing.T) {
 // env is the handler behind an HTTP server, in front of three services.
 type env struct {
 	subscription, ingest, delivery *backend
+	operations                     *operations.Client
 	url                            string
 	client                         *http.Client
 	notReady                       error // what is not ready; set it before a request
@@ -147,9 +160,11 @@ func setup(t *testing.T) *env {
 		t.Cleanup(func() { require.NoError(t, conn.Close()) })
 		return conn
 	}
-	handler, err := rest.NewHandler(t.Context(), rest.Backends{
-		Subscription: dial(e.subscription), Ingest: dial(e.ingest), Delivery: dial(e.delivery),
-	}, func(context.Context) error { return e.notReady }, slog.New(slog.DiscardHandler))
+	backends := rest.Backends{Subscription: dial(e.subscription), Ingest: dial(e.ingest), Delivery: dial(e.delivery)}
+	e.operations = operations.New(backends.Subscription, backends.Ingest, backends.Delivery)
+	t.Cleanup(e.operations.Close)
+	backends.Operations = e.operations
+	handler, err := rest.NewHandler(t.Context(), backends, func(context.Context) error { return e.notReady }, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/textproto"
+	"slices"
+	"strings"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/api/httpbody"
@@ -26,14 +28,21 @@ import (
 	"github.com/meetwire/meetwire/services/gateway/internal/openapi"
 )
 
-// maxRequestBytes bounds the body of a request: more than any message that a service accepts.
-const maxRequestBytes = 1 << 20
+// Limits of the body of a request: more than any message that a service accepts.
+const (
+	maxRequestBytes = 1 << 20
+	maxBatchBytes   = 4_100_000 // of several events; less than the 4 MiB that a service takes as a message
+)
+
+// batchPath is what the path ends with under which several events are published.
+const batchPath = "/events:batchPublish"
 
 // Backends are the connections to the services.
 type Backends struct {
 	Subscription *grpc.ClientConn
 	Ingest       *grpc.ClientConn
 	Delivery     *grpc.ClientConn
+	Operations   operationv1.OperationServiceClient // of all services
 }
 
 // NewHandler serves `/v1/…`, `/openapi.json`, `/healthz` and `/readyz`.
@@ -45,6 +54,7 @@ func NewHandler(ctx context.Context, backends Backends, ready func(context.Conte
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithForwardResponseOption(accepted),
 		runtime.WithErrorHandler(onError),
+		runtime.WithStreamErrorHandler(onStreamError),
 		runtime.WithRoutingErrorHandler(onRoutingError),
 		runtime.WithMiddlewares(newRequests().strict(func() *runtime.ServeMux { return api })),
 	)
@@ -61,14 +71,17 @@ func NewHandler(ctx context.Context, backends Backends, ready func(context.Conte
 		{subscriptionv1.RegisterSigningSecretServiceHandler, backends.Subscription},
 		{subscriptionv1.RegisterKeysetServiceHandler, backends.Subscription},
 		{subscriptionv1.RegisterAuditServiceHandler, backends.Subscription},
-		{operationv1.RegisterOperationServiceHandler, backends.Subscription},
 		{ingestv1.RegisterEventServiceHandler, backends.Ingest},
+		{ingestv1.RegisterRejectServiceHandler, backends.Ingest},
 		{deliveryv1.RegisterDeliveryServiceHandler, backends.Delivery},
 		{deliveryv1.RegisterDeadLetterServiceHandler, backends.Delivery},
 	} {
 		if err := register.register(ctx, api, register.conn); err != nil {
 			return nil, fmt.Errorf("register a service: %w", err)
 		}
+	}
+	if err := operationv1.RegisterOperationServiceHandlerClient(ctx, api, backends.Operations); err != nil {
+		return nil, fmt.Errorf("register the operations: %w", err)
 	}
 	document, err := openapi.Document(contracts.OpenAPI, contracts.Examples)
 	if err != nil {
@@ -114,7 +127,11 @@ func reply(w http.ResponseWriter, r *http.Request, status int, body []byte, logg
 // limit bounds request bodies and forbids browsers to guess the type of answers.
 func limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = &typedBody{http.MaxBytesReader(w, r.Body, maxRequestBytes), r.Header.Get("Content-Type")}
+		limit := int64(maxRequestBytes)
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, batchPath) {
+			limit = maxBatchBytes
+		}
+		r.Body = &typedBody{http.MaxBytesReader(w, r.Body, limit), r.Header.Get("Content-Type")}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r)
 	})
@@ -150,9 +167,19 @@ func incomingHeader(name string) (string, bool) {
 	return "", false
 }
 
-// accepted answers 202 to a published event: it is stored, and delivered later.
+// accepted answers 202 to published events: they are stored, and delivered later. What was only checked, or refused one by
+// one, is not stored: it has no sequence.
 func accepted(_ context.Context, w http.ResponseWriter, message proto.Message) error {
-	if _, ok := message.(*ingestv1.PublishEventResponse); ok {
+	stored := false
+	switch m := message.(type) {
+	case *ingestv1.PublishEventResponse:
+		stored = m.GetSequence() > 0
+	case *ingestv1.PublishEventsResponse:
+		stored = slices.ContainsFunc(m.GetResults(), func(r *ingestv1.PublishEventsResponse_Result) bool {
+			return r.GetEvent().GetSequence() > 0
+		})
+	}
+	if stored {
 		w.WriteHeader(http.StatusAccepted)
 	}
 	return nil

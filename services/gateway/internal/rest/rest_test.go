@@ -32,6 +32,11 @@ func published(t *testing.T, e *env) *ingestv1.PublishEventRequest {
 	return request
 }
 
+// stored is the answer to an event that was stored.
+func stored(proto.Message) (proto.Message, error) {
+	return &ingestv1.PublishEventResponse{Source: "/bookings", Id: "bk_1", Sequence: 42}, nil
+}
+
 func TestPublishedBodyReachesTheServiceAsItIs(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
@@ -58,6 +63,7 @@ func TestPublishedBodyReachesTheServiceAsItIs(t *testing.T) {
 func TestContentTypeOfAnEventReachesTheService(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
+	e.ingest.answers(stored)
 	for said, want := range map[string]string{
 		"text/plain": "text/plain", "application/json; charset=utf-8": "application/json; charset=utf-8",
 		"application/x-www-form-urlencoded": "", "": "",
@@ -225,6 +231,7 @@ func TestErrorsTellNothingOfTheInside(t *testing.T) {
 		require.NotContains(t, f.Message, "127.0.0.1")
 		require.NotContains(t, f.Message, "SELECT")
 	}
+	e.ingest.answers(stored)
 	e.subscription.stop()
 	got := e.do(t, "GET", webhooksPath, "")
 	requireFailure(t, got, 503, 14, "UNAVAILABLE")

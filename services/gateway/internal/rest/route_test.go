@@ -68,7 +68,7 @@ func routes(t *testing.T) []route {
 func (e *env) backendOf(t *testing.T, service string) *backend {
 	t.Helper()
 	switch {
-	case strings.HasPrefix(service, "meetwire.subscription."), strings.HasPrefix(service, "meetwire.operation."):
+	case strings.HasPrefix(service, "meetwire.subscription."):
 		return e.subscription
 	case strings.HasPrefix(service, "meetwire.ingest."):
 		return e.ingest
@@ -83,6 +83,9 @@ func TestEveryRouteLeadsToItsMethod(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	for _, r := range routes(t) {
+		if strings.HasPrefix(r.service, "meetwire.operation.") {
+			continue // every service is asked
+		}
 		body := ""
 		if r.verb == http.MethodPost || r.verb == http.MethodPatch {
 			body = "{}"
@@ -146,7 +149,7 @@ func TestMethodsThatAPathDoesNotTake(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	for path, verbs := range map[string][]string{
-		eventsPath:                        {"GET", "PUT", "DELETE", "PATCH"},
+		eventsPath:                        {"PUT", "DELETE", "PATCH"},
 		webhooksPath:                      {"DELETE", "PUT"},
 		"/v1/organizations":               {"DELETE", "PATCH"},
 		"/v1/organizations/acme":          {"PUT", "POST"},

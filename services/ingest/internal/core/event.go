@@ -1,14 +1,10 @@
 package core
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
-	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/meetwire/meetwire/pkg/fault"
@@ -17,7 +13,7 @@ import (
 // Limits of events.
 const (
 	MaxEventBytes      = 256 << 10 // of the whole document
-	MaxAttributeLength = 256       // of id, source and mweventtype, in characters
+	MaxAttributeLength = 256       // of id, source, subject and mweventtype, in characters
 	MaxTeams           = 100       // of mwteams
 )
 
@@ -32,6 +28,11 @@ const (
 	RuleMaxBytes            = "max_bytes"
 	RuleUTF8                = "utf8"
 	RuleJSON                = "json"
+	RuleDepth               = "depth"
+	RuleNumber              = "number"
+	RuleDuplicateKey        = "duplicate_key"
+	RuleAttributeName       = "attribute_name"
+	RuleContentType         = "content_type"
 	RuleRequired            = "required"
 	RuleType                = "type"
 	RuleLength              = "length"
@@ -52,8 +53,10 @@ type Event struct {
 	Type      string
 	Teams     []string        // whose event it is; empty: nobody has said
 	EventType string          // empty: it has none
+	Subject   string          // what it is about, such as a meeting; empty: nobody has said
+	Time      time.Time       // in UTC; zero: nobody has said
 	Data      json.RawMessage // nil when absent
-	Raw       []byte          // the document as published
+	Raw       []byte          // the document: as published, or as FromMessage made it
 
 	form any // see Form
 }
@@ -84,17 +87,13 @@ func Parse(raw []byte) (*Event, error) {
 	if !utf8.Valid(raw) {
 		return nil, violation("", RuleUTF8, "must be UTF-8")
 	}
-	// A map, because a struct would also take `ID` for `id`.
-	var attributes map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &attributes); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return nil, violation("", RuleJSON, "must be a JSON object: %s at byte %d", syntax.Error(), syntax.Offset)
-		}
-		return nil, violation("", RuleJSON, "must be a JSON object")
+	dataID, _, err := scan(raw)
+	if err != nil {
+		return nil, err
 	}
-	if attributes == nil {
-		return nil, violation("", RuleJSON, "must be a JSON object, is null")
+	attributes, err := attributesOf(raw)
+	if err != nil {
+		return nil, err
 	}
 	event := &Event{Raw: raw, Data: attributes["data"]}
 	version, err := text(attributes, "specversion")
@@ -116,106 +115,34 @@ func Parse(raw []byte) (*Event, error) {
 	if event.Teams, err = teams(attributes); err != nil {
 		return nil, err
 	}
-	if event.EventType, err = extension(attributes, AttributeEventType); err != nil {
+	if event.EventType, err = short(attributes, AttributeEventType); err != nil {
 		return nil, err
 	}
-	if n := utf8.RuneCountInString(event.EventType); n > MaxAttributeLength {
-		return nil, violation(AttributeEventType, RuleLength, "must be at most %d characters, has %d", MaxAttributeLength, n)
-	}
-	if err := optionalAttributes(attributes); err != nil {
+	if event.Time, err = instant(attributes); err != nil {
 		return nil, err
 	}
-	return event, nil
-}
-
-// optionalAttributes checks what may be left out.
-func optionalAttributes(attributes map[string]json.RawMessage) error {
-	if _, ok := attributes["time"]; ok {
-		written, err := text(attributes, "time")
-		if err != nil {
-			return err
-		}
-		if _, err := time.Parse(time.RFC3339, written); err != nil {
-			return violation("time", RuleValue, "must be a time of RFC 3339, such as 2026-01-31T12:00:00Z")
-		}
-	}
-	if _, ok := attributes["data_base64"]; ok {
-		return violation("data_base64", RuleValue, "must not be used: `data` must be JSON")
-	}
-	if _, ok := attributes["datacontenttype"]; ok {
-		written, err := text(attributes, "datacontenttype")
-		if err != nil {
-			return err
-		}
-		media, _, err := mime.ParseMediaType(written)
-		if err != nil || media != "application/json" && !strings.HasSuffix(media, "+json") {
-			return violation("datacontenttype", RuleValue, "must be application/json or end in +json")
-		}
-	}
-	return nil
-}
-
-// teams returns the teams that an event names.
-func teams(attributes map[string]json.RawMessage) ([]string, error) {
-	written, err := extension(attributes, AttributeTeams)
-	if err != nil || written == "" {
+	if event.Subject, err = short(attributes, "subject"); err != nil {
 		return nil, err
 	}
-	if n := strings.Count(written, ",") + 1; n > MaxTeams {
-		return nil, violation(AttributeTeams, RuleMaxItems, "must name at most %d teams, names %d", MaxTeams, n)
+	if event.Subject == "" {
+		event.Subject = subjectOf(dataID)
 	}
-	var ids []string
-	for id := range strings.SplitSeq(written, ",") {
-		if id = strings.TrimSpace(id); id != "" {
-			ids = append(ids, id)
+	return event, optionalAttributes(attributes)
+}
+
+// attributesOf returns the members of a document.
+func attributesOf(raw []byte) (map[string]json.RawMessage, error) {
+	// A map, because a struct would also take `ID` for `id`.
+	var attributes map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &attributes); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, violation("", RuleJSON, "must be a JSON object: %s at byte %d", syntax.Error(), syntax.Offset)
 		}
+		return nil, violation("", RuleJSON, "must be a JSON object")
 	}
-	return ids, nil
-}
-
-// extension returns an attribute that may be left out, be null, or be empty: all the same.
-func extension(attributes map[string]json.RawMessage, attribute string) (string, error) {
-	raw, ok := attributes[attribute]
-	if !ok {
-		return "", nil
+	if attributes == nil {
+		return nil, violation("", RuleJSON, "must be a JSON object, is null")
 	}
-	var value string // stays empty for null
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return "", violation(attribute, RuleType, "must be a string")
-	}
-	return value, nil
-}
-
-// text returns a required attribute that is a string with something in it.
-func text(attributes map[string]json.RawMessage, attribute string) (string, error) {
-	raw, ok := attributes[attribute]
-	if !ok || bytes.Equal(raw, []byte("null")) {
-		return "", violation(attribute, RuleRequired, "is required")
-	}
-	var value string
-	if err := json.Unmarshal(raw, &value); err != nil {
-		return "", violation(attribute, RuleType, "must be a string")
-	}
-	if value == "" {
-		return "", violation(attribute, RuleRequired, "must not be empty")
-	}
-	return value, nil
-}
-
-// name returns a required attribute that is part of the event's identity.
-func name(attributes map[string]json.RawMessage, attribute string) (string, error) {
-	value, err := text(attributes, attribute)
-	if err != nil {
-		return "", err
-	}
-	if n := utf8.RuneCountInString(value); n > MaxAttributeLength {
-		return "", violation(attribute, RuleLength, "must be at most %d characters, has %d", MaxAttributeLength, n)
-	}
-	if strings.ContainsFunc(value, unicode.IsControl) {
-		return "", violation(attribute, RuleControlCharacter, "must have no control characters")
-	}
-	if strings.TrimSpace(value) != value {
-		return "", violation(attribute, RuleValue, "must not begin or end with white space")
-	}
-	return value, nil
+	return attributes, nil
 }

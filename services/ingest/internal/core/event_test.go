@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -63,7 +64,13 @@ func TestEventsThatAreAccepted(t *testing.T) {
 		"white space around":    []byte("\n \t" + minimal + " \n"),
 		"the greatest size":     padded(core.MaxEventBytes),
 		"escapes":               with(t, "id", `"\u0061"`),
-		"extensions":            with(t, "anything", `{"deep":[1,2]}`, "number", `1e400`),
+		"extensions":            with(t, "anything", `"x"`, "number", `-2147483648`, "flag", `true`, "none", `null`, "a1", `"é"`),
+		"nulls":                 with(t, "time", `null`, "subject", `null`, "datacontenttype", `null`, "dataschema", `null`, "data_base64", `null`),
+		"the deepest":           with(t, "data", strings.Repeat(`[`, 64)+strings.Repeat(`]`, 64)),
+		"great numbers":         with(t, "data", `[1e308,-1.5E-308,`+strings.Repeat("9", 300)+`,0.`+strings.Repeat("1", 398)+`,-0,1E+05]`),
+		"names in two objects":  with(t, "data", `[{"a":1,"b":{"a":1}},{"a":1}]`),
+		"many names":            with(t, "data", `{`+names(1000)+`}`),
+		"a surrogate pair":      with(t, "data", `{"\ud83c\udf89":"\uD83C\uDF89 \ue000"}`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +109,45 @@ func TestTeamsAndEventTypeOfAnEvent(t *testing.T) {
 	}
 }
 
+// names returns members with names of their own.
+func names(n int) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"n%d":1`, i)
+	}
+	return strings.Join(members, ",")
+}
+
+func TestSubjectAndTimeOfAnEvent(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ subject, data, want string }{
+		{``, ``, ""}, {``, `{"id":"m1"}`, "m1"}, {`"s1"`, `{"id":"m1"}`, "s1"}, {`null`, `{"id":"m1"}`, "m1"}, {`""`, `{"id":"m1"}`, "m1"},
+		{``, `{"id":1}`, ""}, {``, `{"id":["m1"]}`, ""}, {``, `{"a":{"id":"m1"}}`, ""}, {``, `["id","m1"]`, ""}, {``, `{"\u0069d":"\u006d1"}`, "m1"},
+		{``, `{"id":"a\u0000"}`, ""}, {``, `{"id":` + quoted(strings.Repeat("é", 257)) + `}`, ""},
+		{``, `{"id":` + quoted(strings.Repeat("é", 256)) + `}`, strings.Repeat("é", 256)}, {`"room/1"`, ``, "room/1"},
+	} {
+		event, err := core.Parse(with(t, "subject", c.subject, "data", c.data))
+		require.NoError(t, err)
+		require.Equal(t, c.want, event.Subject, "%s %s", c.subject, c.data)
+	}
+	event, err := core.Parse(with(t, "time", `"2026-01-31T12:00:00.123456789+02:00"`))
+	require.NoError(t, err)
+	require.Equal(t, time.Date(2026, 1, 31, 10, 0, 0, 123456789, time.UTC), event.Time)
+	event, err = core.Parse([]byte(minimal))
+	require.NoError(t, err)
+	require.Zero(t, event.Time)
+}
+
+// A pointer does not grow with what the publisher writes.
+func TestPointersAreShort(t *testing.T) {
+	t.Parallel()
+	_, err := core.Parse(with(t, "data", `{"a":{`+quoted(strings.Repeat("x", 10_000))+`:1e999}}`))
+	requireViolation(t, err, "event.data/a", core.RuleNumber)
+	require.Equal(t, "/data/a", core.PointerOf("event.data/a"))
+	require.Empty(t, core.PointerOf("event"))
+	require.Empty(t, core.PointerOf("parent"))
+}
+
 func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
 // padded returns an event of a size.
@@ -122,7 +168,39 @@ func TestEventsThatAreRefused(t *testing.T) {
 		"an array":                {[]byte(`[` + minimal + `]`), "event", core.RuleJSON},
 		"a string":                {[]byte(`"x"`), "event", core.RuleJSON},
 		"null":                    {[]byte(`null`), "event", core.RuleJSON},
-		"too deep":                {[]byte(`{"a":` + strings.Repeat("[", 20_000)), "event", core.RuleJSON},
+		"too deep":                {[]byte(`{"data":{"b":` + strings.Repeat("[", 20_000)), "event.data/b" + strings.Repeat("/0", 63), core.RuleDepth},
+		"a level too deep":        {with(t, "data", strings.Repeat(`{"a":`, 64)+`[]`+strings.Repeat(`}`, 64)), "event.data" + strings.Repeat("/a", 64), core.RuleDepth},
+		"a great exponent":        {with(t, "data", `{"a":[0,1e309]}`), "event.data/a/1", core.RuleNumber},
+		"a small exponent":        {with(t, "data", `1E-0309`), "event.data", core.RuleNumber},
+		"an endless exponent":     {with(t, "data", `1e`+strings.Repeat("9", 1000)), "event.data", core.RuleNumber},
+		"no double":               {with(t, "data", `999e308`), "event.data", core.RuleNumber},
+		"no double without e":     {with(t, "data", strings.Repeat("9", 310)), "event.data", core.RuleNumber},
+		"a long number":           {with(t, "data", `0.`+strings.Repeat("1", 399)), "event.data", core.RuleNumber},
+		"an id twice":             {[]byte(strings.Replace(minimal, `{`, `{"id":"other",`, 1)), "event.id", core.RuleDuplicateKey},
+		"an escaped id twice":     {[]byte(strings.Replace(minimal, `{`, `{"\u0069d":"other",`, 1)), "event.id", core.RuleDuplicateKey},
+		"a name twice":            {with(t, "data", `[{"a~/b":1,"c":{},"a~/b":2}]`), "event.data/0/a~0~1b", core.RuleDuplicateKey},
+		"one of many names twice": {with(t, "data", `{`+names(40)+`,"n30":1}`), "event.data/n30", core.RuleDuplicateKey},
+		"half a pair":             {with(t, "data", `["","\ud83c"]`), "event.data/1", core.RuleUTF8},
+		"the other half":          {with(t, "id", `"\udf89"`), "event.id", core.RuleUTF8},
+		"two first halves":        {with(t, "data", `{"\ud83c\ud83c\udf89":1}`), "event.data", core.RuleUTF8},
+		"an upper-case name":      {with(t, "Anything", `"x"`), "event.Anything", core.RuleAttributeName},
+		"a name with a dash":      {with(t, "any-thing", `"x"`), "event.any-thing", core.RuleAttributeName},
+		"a name like a path":      {with(t, "a/b", `"x"`), "event.a~1b", core.RuleAttributeName},
+		"an empty name":           {with(t, "", `"x"`), "event", core.RuleAttributeName},
+		"an extension's object":   {with(t, "anything", `{"deep":1}`), "event.anything", core.RuleType},
+		"an extension's list":     {with(t, "anything", `[]`), "event.anything", core.RuleType},
+		"an extension's fraction": {with(t, "anything", `1.5`), "event.anything", core.RuleType},
+		"a great extension":       {with(t, "anything", `2147483648`), "event.anything", core.RuleType},
+		"a zero in an extension":  {with(t, "anything", `"\u0000"`), "event.anything", core.RuleControlCharacter},
+		"a zero in the subject":   {with(t, "subject", `"\u0000"`), "event.subject", core.RuleControlCharacter},
+		"a zero in the type":      {with(t, "type", `"a\u0000"`), "event.type", core.RuleControlCharacter},
+		"a number as subject":     {with(t, "subject", `1`), "event.subject", core.RuleType},
+		"a long subject":          {with(t, "subject", quoted(strings.Repeat("é", 257))), "event.subject", core.RuleLength},
+		"an hour of one digit":    {with(t, "time", `"2026-01-31T2:00:00Z"`), "event.time", core.RuleValue},
+		"a comma in the time":     {with(t, "time", `"2026-01-31T12:00:00,5Z"`), "event.time", core.RuleValue},
+		"the year 0":              {with(t, "time", `"0000-01-31T12:00:00Z"`), "event.time", core.RuleValue},
+		"a relative dataschema":   {with(t, "dataschema", `"/schemas/1"`), "event.dataschema", core.RuleValue},
+		"a list as dataschema":    {with(t, "dataschema", `["https://x"]`), "event.dataschema", core.RuleType},
 		"no UTF-8":                {[]byte(strings.Replace(minimal, "bk_1", "bk_\xff", 1)), "event", core.RuleUTF8},
 		"too large":               {padded(core.MaxEventBytes + 1), "event", core.RuleMaxBytes},
 		"no specversion":          {with(t, "specversion", ""), "event.specversion", core.RuleRequired},
@@ -148,7 +226,6 @@ func TestEventsThatAreRefused(t *testing.T) {
 		"a list as type":          {with(t, "type", `["a.b"]`), "event.type", core.RuleType},
 		"no time":                 {with(t, "time", `"yesterday"`), "event.time", core.RuleValue},
 		"a number as time":        {with(t, "time", `1700000000`), "event.time", core.RuleType},
-		"a null time":             {with(t, "time", `null`), "event.time", core.RuleRequired},
 		"a number as teams":       {with(t, "mwteams", `5`), "event.mwteams", core.RuleType},
 		"a list of teams":         {with(t, "mwteams", `["a"]`), "event.mwteams", core.RuleType},
 		"too many teams":          {with(t, "mwteams", quoted(strings.Repeat("a,", 100))), "event.mwteams", core.RuleMaxItems},
@@ -175,10 +252,13 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"specversion":"1.0","id":"a","source":"b","type":"c","time":"2026-01-31T12:00:00Z","datacontenttype":"a/b","data":{}}`))
 	f.Add([]byte(`{"specversion":"1.0","id":"\ud800","source":"` + "\u2028" + `","type":"c"}`))
 	f.Add([]byte(`[{}]`))
+	f.Add([]byte(`{"id":"a","id":"b","data":[1e400,{"a":[[[]]]}]}`))
+	f.Add([]byte(`{"specversion":"1.0","id":"a","source":"b","type":"c","subject":"s","x":-1,"data":{"id":"\ud83c\udf89","n":[0,-0.0,1E5]}}`))
 	f.Add([]byte("{\"\xff\":1}"))
 	rules := map[string]bool{
 		core.RuleMaxBytes: true, core.RuleUTF8: true, core.RuleJSON: true, core.RuleRequired: true, core.RuleType: true,
 		core.RuleLength: true, core.RuleMaxItems: true, core.RuleControlCharacter: true, core.RuleValue: true,
+		core.RuleDepth: true, core.RuleNumber: true, core.RuleDuplicateKey: true, core.RuleAttributeName: true,
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		event, err := core.Parse(raw)

@@ -19,3 +19,6 @@ type Progress struct {
 	Matched int    // of them, and were fanned out
 	Done    bool   // there is nothing more in the time range
 }
+
+// Covers reports whether a trigger or a group of them, such as `meeting.*`, covers a trigger.
+func Covers(asked, trigger string) bool { return covers(asked, trigger) }

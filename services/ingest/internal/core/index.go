@@ -23,10 +23,13 @@ type Change struct {
 // Index finds the webhooks that asked for an event. It is safe for concurrent use; a match takes no part in
 // what it costs to change it.
 type Index struct {
+	backlog Backlog // nil: nothing is ever too much
+
 	mu            sync.RWMutex
 	revision      int64
 	organizations map[string]bool // whether their plan has webhooks
 	webhooks      map[string]*Webhook
+	owned         map[string]map[string]*Webhook // by organization
 	// asked has for each trigger and group the webhooks that ask for it, in the order of their ids. As the triggers
 	// of a webhook do not overlap, an event finds no webhook twice.
 	asked map[question][]*Webhook
@@ -50,34 +53,56 @@ func NewIndex() *Index {
 	return i
 }
 
+// SetBacklog has disabled webhooks for which too much waits treated as paused. It is called before the index is used.
+func (i *Index) SetBacklog(backlog Backlog) { i.backlog = backlog }
+
 func (i *Index) clear() {
 	i.organizations = make(map[string]bool)
 	i.webhooks = make(map[string]*Webhook)
+	i.owned = make(map[string]map[string]*Webhook)
 	i.asked = make(map[question][]*Webhook)
 }
 
 // Match is which webhooks get an event.
 type Match struct {
-	Webhooks      []string // their ids
-	Revision      int64    // of the configuration that says so
-	FailedFilters int      // filters that could not tell, which counts as no
+	Webhooks []string        // their ids
+	Skipped  []Skip          // webhooks that would get it, were they not paused
+	Failed   []FilterFailure // filters that could not tell, which counts as no
+	Revision int64           // of the configuration that says so
+}
+
+// Skip is a webhook that misses an event.
+type Skip struct {
+	Webhook    string
+	Generation int64 // of the webhook: what is missed is counted anew with each
+}
+
+// FilterFailure is a webhook whose filter could not tell.
+type FilterFailure struct {
+	Webhook string
+	Err     error
 }
 
 // Match returns which webhooks of an organization get an event.
 func (i *Index) Match(organization string, event *Event) Match {
-	m := matching{event: event}
+	m := matching{event: event, backlog: i.backlog}
 	var match Match
 	var candidates [maxQuestions][]*Webhook
 	match.Revision = i.candidates(organization, event.Type, &candidates)
 	// Without the lock: a filter takes its time. What the lists hold is never changed.
 	for _, list := range candidates {
 		for _, w := range list {
-			if reason, _ := m.decide(w, false); reason == Matched {
+			switch reason, err := m.decide(w); {
+			case err != nil:
+				match.Failed = append(match.Failed, FilterFailure{w.ID, err})
+			case reason != Matched:
+			case m.skips(w):
+				match.Skipped = append(match.Skipped, Skip{w.ID, w.Generation})
+			default:
 				match.Webhooks = append(match.Webhooks, w.ID)
 			}
 		}
 	}
-	match.FailedFilters = m.failed
 	return match
 }
 
@@ -114,16 +139,27 @@ func (i *Index) MatchOne(organization, webhook string, event *Event) (reason Rea
 	if w == nil || w.Organization != organization {
 		return "", revision, false, nil
 	}
-	m := matching{event: event}
+	m := matching{event: event, backlog: i.backlog}
 	switch {
 	case !available:
 		reason = ReasonPlan
 	case !w.asks(event.Type):
 		reason = ReasonTrigger
 	default:
-		reason, err = m.decide(w, true)
+		reason, err = m.decide(w)
 	}
 	return reason, revision, true, err
+}
+
+// Webhook returns a webhook of an organization, or false when it has none of this id.
+func (i *Index) Webhook(organization, webhook string) (Webhook, bool) {
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	w := i.webhooks[webhook]
+	if w == nil || w.Organization != organization {
+		return Webhook{}, false
+	}
+	return *w, true
 }
 
 // HasWebhook reports whether an organization has a webhook.
@@ -132,42 +168,6 @@ func (i *Index) HasWebhook(organization, webhook string) bool {
 	defer i.mu.RUnlock()
 	w := i.webhooks[webhook]
 	return w != nil && w.Organization == organization
-}
-
-// Decision says whether a webhook gets an event, and by which rule it does not.
-type Decision struct {
-	Webhook string
-	Reason  Reason
-	Err     error // why its filter could not tell
-}
-
-// Explain returns for every webhook of an organization whether it gets an event, in the order of their ids. Its rules
-// are those of Match, only that each webhook is looked at.
-func (i *Index) Explain(organization string, event *Event) (decisions []Decision, revision int64) {
-	i.mu.RLock()
-	available, revision := i.organizations[organization], i.revision
-	var all []*Webhook
-	for _, w := range i.webhooks {
-		if w.Organization == organization {
-			all = append(all, w)
-		}
-	}
-	i.mu.RUnlock()
-	slices.SortFunc(all, byID)
-	m := matching{event: event}
-	for _, w := range all {
-		d := Decision{Webhook: w.ID}
-		switch {
-		case !available:
-			d.Reason = ReasonPlan
-		case !w.asks(event.Type):
-			d.Reason = ReasonTrigger
-		default:
-			d.Reason, d.Err = m.decide(w, false)
-		}
-		decisions = append(decisions, d)
-	}
-	return decisions, revision
 }
 
 // Reset replaces everything.
@@ -180,7 +180,7 @@ func (i *Index) Reset(all Change, revision int64) {
 	}
 	for _, w := range all.Webhooks {
 		w := ready(w)
-		i.webhooks[w.ID] = w
+		i.own(w)
 		for _, trigger := range w.Triggers {
 			q := asking(w.Organization, trigger)
 			i.asked[q] = append(i.asked[q], w) // nobody has these lists yet
@@ -234,8 +234,17 @@ func sorted(names []string) []string {
 
 func byID(a, b *Webhook) int { return strings.Compare(a.ID, b.ID) }
 
-func (i *Index) put(w *Webhook) {
+// own notes whose a webhook is.
+func (i *Index) own(w *Webhook) {
 	i.webhooks[w.ID] = w
+	if i.owned[w.Organization] == nil {
+		i.owned[w.Organization] = make(map[string]*Webhook)
+	}
+	i.owned[w.Organization][w.ID] = w
+}
+
+func (i *Index) put(w *Webhook) {
+	i.own(w)
 	for _, trigger := range w.Triggers {
 		q := asking(w.Organization, trigger)
 		// Readers may hold the old list, so a new one takes its place.
@@ -250,6 +259,9 @@ func (i *Index) remove(id string) {
 		return
 	}
 	delete(i.webhooks, id)
+	if delete(i.owned[w.Organization], id); len(i.owned[w.Organization]) == 0 {
+		delete(i.owned, w.Organization)
+	}
 	for _, trigger := range w.Triggers {
 		q := asking(w.Organization, trigger)
 		at, found := slices.BinarySearchFunc(i.asked[q], w, byID)
@@ -265,13 +277,11 @@ func (i *Index) remove(id string) {
 
 func (i *Index) removeOrganization(organization string) {
 	delete(i.organizations, organization)
-	for id, w := range i.webhooks {
-		if w.Organization != organization {
-			continue
-		}
+	for id, w := range i.owned[organization] {
 		delete(i.webhooks, id)
 		for _, trigger := range w.Triggers {
 			delete(i.asked, asking(organization, trigger)) // all that ask are its own
 		}
 	}
+	delete(i.owned, organization)
 }

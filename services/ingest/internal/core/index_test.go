@@ -20,6 +20,8 @@ type rule string
 
 var errFilter = errors.New("cannot tell")
 
+func (r rule) Source() string { return string(r) }
+
 func (r rule) Match(event *core.Event) (bool, error) {
 	if r == "fail" {
 		return false, errFilter
@@ -33,7 +35,7 @@ type model struct {
 	webhooks      map[string]core.Webhook
 }
 
-func (m model) match(organization string, event *core.Event) (ids []string, failed int) {
+func (m model) match(organization string, event *core.Event) (ids, skipped, failed []string) {
 	for id, w := range m.webhooks {
 		asked := slices.ContainsFunc(w.Triggers, func(trigger string) bool {
 			tokens, want := strings.Split(event.Type, "."), strings.Split(trigger, ".")
@@ -44,22 +46,33 @@ func (m model) match(organization string, event *core.Event) (ids []string, fail
 		})
 		team := len(w.Teams) == 0 || slices.ContainsFunc(w.Teams, func(team string) bool { return slices.Contains(event.Teams, team) })
 		eventType := len(w.EventTypes) == 0 || slices.Contains(w.EventTypes, event.EventType)
-		if w.Organization != organization || !m.organizations[organization] || w.Paused || !asked || !team || !eventType {
+		if w.Organization != organization || !m.organizations[organization] || !asked || !team || !eventType {
 			continue
 		}
 		ok, err := w.Filter == nil, error(nil)
 		if !ok {
 			ok, err = w.Filter.Match(event)
 		}
-		if err != nil {
-			failed++
-		}
-		if ok {
+		switch {
+		case err != nil:
+			failed = append(failed, id)
+		case ok && (w.Paused || w.Disabled && (full{}).Full(w.Organization, id)):
+			skipped = append(skipped, id)
+		case ok:
 			ids = append(ids, id)
 		}
 	}
-	slices.Sort(ids)
-	return ids, failed
+	for _, list := range [][]string{ids, skipped, failed} {
+		slices.Sort(list)
+	}
+	return ids, skipped, failed
+}
+
+// full says that too much waits for every second webhook.
+type full struct{}
+
+func (full) Full(organization, webhook string) bool {
+	return organization == "a" && (webhook[len(webhook)-1]-'0')%2 == 1
 }
 
 func (m model) apply(change core.Change) {
@@ -104,6 +117,8 @@ func webhooks() *rapid.Generator[core.Webhook] {
 			EventTypes:   some(eventTypes, "event types", t),
 			Filter:       rapid.SampledFrom([]core.Filter{nil, nil, rule("yes"), rule("no"), rule("fail"), rule("e1")}).Draw(t, "filter"),
 			Paused:       rapid.Bool().Draw(t, "paused"),
+			Disabled:     rapid.Bool().Draw(t, "disabled"),
+			Generation:   rapid.Int64Range(1, 3).Draw(t, "generation"),
 		}
 	})
 }
@@ -129,6 +144,7 @@ func TestIndexFindsWhatALoopOverAllWebhooksFinds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		index, all, revision := core.NewIndex(), model{map[string]bool{}, map[string]core.Webhook{}}, int64(0)
+		index.SetBacklog(full{})
 		t.Repeat(map[string]func(*rapid.T){
 			"apply": func(t *rapid.T) {
 				change := core.Change{
@@ -166,15 +182,28 @@ func TestIndexFindsWhatALoopOverAllWebhooksFinds(t *testing.T) {
 
 // requireLikeModel asserts that all ways to ask the index say what the model says.
 func requireLikeModel(t *rapid.T, index *core.Index, all model, organization string, event *core.Event, revision int64) {
-	want, failed := all.match(organization, event)
+	want, wantSkipped, wantFailed := all.match(organization, event)
 	got := index.Match(organization, event)
 	slices.Sort(got.Webhooks)
 	require.Equal(t, want, got.Webhooks)
-	require.Equal(t, failed, got.FailedFilters)
+	var skipped, failed []string
+	for _, skip := range got.Skipped {
+		skipped = append(skipped, skip.Webhook)
+		require.Equal(t, all.webhooks[skip.Webhook].Generation, skip.Generation)
+	}
+	for _, failure := range got.Failed {
+		failed = append(failed, failure.Webhook)
+		require.ErrorIs(t, failure.Err, errFilter)
+	}
+	slices.Sort(skipped)
+	slices.Sort(failed)
+	require.Equal(t, wantSkipped, skipped)
+	require.Equal(t, wantFailed, failed)
 	require.Equal(t, revision, got.Revision)
 
-	decisions, at := index.Explain(organization, event)
-	require.Equal(t, revision, at)
+	explained := index.Explain(organization, event, core.Page{Size: 1000})
+	require.Equal(t, revision, explained.Revision)
+	decisions := explained.Decisions
 	var matched []string
 	for _, d := range decisions {
 		w, ok := all.webhooks[d.Webhook]
@@ -219,14 +248,21 @@ func TestTheFirstRuleThatSaysNoIsTold(t *testing.T) {
 	index.Reset(core.Change{Organizations: []core.Organization{{ID: "a", WebhooksAvailable: true}}, Webhooks: all}, 3)
 
 	event := &core.Event{Type: "t.1", Teams: []string{"blue"}, EventType: "intro"}
-	got, revision := index.Explain("a", event)
-	require.EqualValues(t, 3, revision)
+	explained := index.Explain("a", event, core.Page{Size: 10})
+	require.EqualValues(t, 3, explained.Revision)
+	require.False(t, explained.More)
 	require.Equal(t, []core.Decision{
-		{"1 all", core.Matched, nil}, {"2 trigger", core.ReasonTrigger, nil}, {"3 status", core.ReasonStatus, nil},
-		{"4 teams", core.ReasonTeams, nil}, {"5 type", core.ReasonEventType, nil}, {"6 filter", core.ReasonFilter, nil},
-		{"7 broken filter", core.ReasonFilter, errFilter},
-	}, got)
-	require.Equal(t, core.Match{Webhooks: []string{"1 all"}, Revision: 3, FailedFilters: 1}, index.Match("a", event))
+		{Webhook: "1 all", Filter: "yes"},
+		{Webhook: "2 trigger", Reason: core.ReasonTrigger, Detail: "asks for t.2, u.*; the event is t.1"},
+		{Webhook: "3 status", Reason: core.ReasonStatus, Detail: "is paused"},
+		{Webhook: "4 teams", Reason: core.ReasonTeams, Detail: "asks for the teams green; the event is of blue"},
+		{Webhook: "5 type", Reason: core.ReasonEventType, Detail: "asks for the event types other; the event has intro"},
+		{Webhook: "6 filter", Reason: core.ReasonFilter, Detail: "the filter says no", Filter: "no"},
+		{Webhook: "7 broken filter", Reason: core.ReasonFilter, Detail: "the filter cannot tell", Filter: "fail", Err: errFilter},
+	}, explained.Decisions)
+	require.Equal(t, core.Match{
+		Webhooks: []string{"1 all"}, Revision: 3, Failed: []core.FilterFailure{{Webhook: "7 broken filter", Err: errFilter}},
+	}, index.Match("a", event))
 	for name, event := range map[string]*core.Event{
 		"no team": {Type: "t.1", EventType: "intro"}, "no event type": {Type: "t.1", Teams: []string{"red"}},
 		"another team": {Type: "t.1", Teams: []string{"black"}, EventType: "intro"},
@@ -254,11 +290,19 @@ func TestPlanWithoutWebhooksMatchesNothing(t *testing.T) {
 	w := core.Webhook{ID: "w", Organization: "a", Triggers: []string{"t.1"}}
 	index.Reset(core.Change{Organizations: []core.Organization{{ID: "a"}}, Webhooks: []core.Webhook{w}}, 1)
 	require.Empty(t, index.Match("a", event).Webhooks)
-	decisions, _ := index.Explain("a", event)
-	require.Equal(t, []core.Decision{{Webhook: "w", Reason: core.ReasonPlan}}, decisions)
+	require.Equal(t, []core.Decision{
+		{Webhook: "w", Reason: core.ReasonPlan, Detail: "the plan of the organization has no webhooks"},
+	}, index.Explain("a", event, core.Page{Size: 10}).Decisions)
 	reason, _, ok, _ := index.MatchOne("a", "w", event)
 	require.True(t, ok)
 	require.Equal(t, core.ReasonPlan, reason)
+
+	// Nor is anything missed, or can a filter fail.
+	w.Paused, w.Filter = true, rule("yes")
+	index.Apply(core.Change{Webhooks: []core.Webhook{w, {ID: "x", Organization: "a", Triggers: w.Triggers, Filter: rule("fail")}}}, 2)
+	require.Equal(t, core.Match{Revision: 2}, index.Match("a", event))
+	w.Paused = false
+	index.Apply(core.Change{Webhooks: []core.Webhook{w}, DeletedWebhooks: []string{"x"}}, 2)
 
 	// A better plan, and nothing else, puts them in force.
 	index.Apply(core.Change{Organizations: []core.Organization{{ID: "a", WebhooksAvailable: true}}}, 2)
@@ -324,7 +368,7 @@ func hundred() (*core.Index, *core.Event) {
 		case 2:
 			w.Teams, w.EventTypes = []string{"red"}, []string{"demo"}
 		case 3:
-			w.Paused = true
+			w.Paused, w.EventTypes = true, []string{"demo"}
 		}
 		all.Webhooks = append(all.Webhooks, w)
 	}

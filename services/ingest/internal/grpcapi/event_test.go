@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,22 +14,23 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/api/httpbody"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/pkg/natstest"
+	"github.com/meetwire/meetwire/pkg/pgtest"
 	"github.com/meetwire/meetwire/pkg/secret"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	ingestv1 "github.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
 	"github.com/meetwire/meetwire/services/ingest/internal/grpcapi"
+	"github.com/meetwire/meetwire/services/ingest/internal/natsbus"
 	"github.com/meetwire/meetwire/services/ingest/internal/schema"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // patience is how long a test waits for something that should be there at once.
 const patience = 20 * time.Second
@@ -42,9 +45,35 @@ type env struct {
 	server *natstest.Server
 	conn   *nats.Conn
 	js     jetstream.JetStream
-	events *grpcapi.Events
+	events *grpcapi.Publishing
+	known  core.Catalogue
+	index  *core.Index
 	quota  atomic.Pointer[configv1.IngestQuota]
 	clock  atomic.Int64 // nanoseconds since now
+
+	instances atomic.Int64
+	refusals  refusals
+}
+
+// refusals implements grpcapi.Metrics.
+type refusals struct {
+	mu    sync.Mutex
+	rules map[string]int
+}
+
+func (r *refusals) Refused(rule string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rules == nil {
+		r.rules = make(map[string]int)
+	}
+	r.rules[rule]++
+}
+
+func (r *refusals) byRule() map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.rules)
 }
 
 // organization is what is configured of every organization.
@@ -65,16 +94,22 @@ func setup(t *testing.T) *env {
 	e.js, err = bus.JetStream(e.conn)
 	require.NoError(t, err)
 	require.NoError(t, bus.EnsureStreams(ctx, e.js, bus.DefaultConfig(), discard))
-	triggers := schema.New(core.NewIndex(), discard)
+	e.index = core.NewIndex()
+	triggers := schema.New(e.index, discard)
 	triggers.Reset([]*configv1.Resource{
 		{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{
 			Id: "meeting.booked", Schema: `{"properties":{"title":{"type":"string"}}}`,
 		}}},
 		{Resource: &configv1.Resource_Trigger{Trigger: &configv1.Trigger{Id: "webhook.disabled", Schema: `{}`, Operational: true}}},
 	}, 1)
-	e.events = &grpcapi.Events{JetStream: e.js, Catalogue: catalogue{triggers}, Now: now, Quotas: grpcapi.NewQuotas(e.organization, func() time.Time {
-		return now().Add(time.Duration(e.clock.Load()))
-	})}
+	e.known = catalogue{triggers}
+	e.instances.Store(1)
+	e.events = &grpcapi.Publishing{
+		JetStream: e.js, Catalogue: e.known, Kept: &natsbus.Events{JetStream: e.js}, Now: now, Waiting: grpcapi.NewWaiting(grpcapi.MaxWaiting), Metrics: &e.refusals,
+		Quotas: grpcapi.NewQuotas(e.organization, func() int { return int(e.instances.Load()) }, func() time.Time {
+			return now().Add(time.Duration(e.clock.Load()))
+		}),
+	}
 	return e
 }
 
@@ -107,6 +142,7 @@ func TestPublishedEventIsStoredAsItCame(t *testing.T) {
 	require.EqualValues(t, 1, response.GetSequence())
 	require.False(t, response.GetDuplicate())
 	require.Equal(t, now(), response.GetPublishTime().AsTime())
+	require.Equal(t, "organizations/acme/events/1", response.GetName())
 
 	consumer, err := e.js.OrderedConsumer(t.Context(), bus.StreamEvents, jetstream.OrderedConsumerConfig{})
 	require.NoError(t, err)
@@ -164,12 +200,15 @@ func TestRefusedEventsNameTheFieldAndAreNotStored(t *testing.T) {
 		{event("1", "meeting.eaten", `{}`), "event.type", core.RuleUnknownTrigger},
 		{event("1", "*", `{}`), "event.type", core.RuleUnknownTrigger},
 		{event("1", "meeting.booked", `{"title":1}`), "event.data/title", core.RuleSchema},
-		{event("1", "meeting.booked", `{"title":1e1000001}`), "event.data/title", core.RuleSchema},
+		{event("1", "meeting.booked", `{"title":1e1000001}`), "event.data/title", core.RuleNumber},
 		{event("1", "meeting.booked", `"`+strings.Repeat("x", core.MaxEventBytes)+`"`), "event", core.RuleMaxBytes},
 	} {
 		_, err := e.events.PublishEvent(t.Context(), request(c.body))
 		requireField(t, err, c.path, c.rule)
 	}
+	require.Equal(t, map[string]int{
+		core.RuleJSON: 1, core.RuleRequired: 2, core.RuleUnknownTrigger: 2, core.RuleSchema: 1, core.RuleNumber: 1, core.RuleMaxBytes: 1,
+	}, e.refusals.byRule())
 	r := request(event("1", "meeting.booked", `{}`))
 	r.Parent = "organizations/nobody"
 	_, err := e.events.PublishEvent(t.Context(), r)
@@ -273,6 +312,35 @@ func TestQuotaOfAnOrganization(t *testing.T) {
 	requireAllowed(1)
 	e.quota.Store(&configv1.IngestQuota{Burst: 1}) // none at all
 	requireRefused(time.Hour)
+	// Two instances take a half each.
+	e.quota.Store(&configv1.IngestQuota{EventsPerSecond: 2, Burst: 4})
+	e.instances.Store(2)
+	requireRefused(time.Second)
+	e.clock.Add(int64(time.Minute))
+	requireAllowed(2)
+	requireRefused(time.Second)
+	e.instances.Store(9)
+	e.clock.Add(int64(time.Minute))
+	requireAllowed(1) // at least
 	e.quota.Store(nil)
 	requireAllowed(10)
+}
+
+// Who may publish over NATS for one organization must not be able to have the events of another dropped.
+func TestMessageIDOfAnotherOrganizationTakesNobodysPlace(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	for _, id := range []string{"1", "2"} {
+		foreign := nats.NewMsg("events.beta.meeting.booked")
+		_, err := bus.Publish(t.Context(), e.js, foreign, bus.EventMsgID("acme", "/bookings", id))
+		require.NoError(t, err)
+	}
+	single, err := e.events.PublishEvent(t.Context(), request(event("1", "meeting.booked", `{}`)))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, single.GetSequence())
+	require.False(t, single.GetDuplicate())
+	several, err := e.events.PublishEvents(t.Context(), batch(event("2", "meeting.booked", `{}`)))
+	require.NoError(t, err)
+	require.EqualValues(t, 4, several.GetResults()[0].GetEvent().GetSequence())
+	require.EqualValues(t, 4, e.stored(t))
 }

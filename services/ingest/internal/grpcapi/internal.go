@@ -40,6 +40,13 @@ type Internal struct {
 	Configuration Configuration
 	Index         *core.Index
 	Streams       Streams
+	Rows          Rows
+}
+
+// Rows is what is kept of organizations in Postgres.
+type Rows interface {
+	// PurgeOrganization removes every row and returns how many there were. It can be repeated: fault.Unavailable.
+	PurgeOrganization(ctx context.Context, organization string) (int64, error)
 }
 
 // FanOutHistory implements InternalService.
@@ -87,6 +94,9 @@ func (i *Internal) PurgeOrganization(ctx context.Context, request *ingestv1.Purg
 	}
 	n, err := i.Streams.PurgeOrganization(ctx, request.GetOrganization())
 	if err != nil {
+		return nil, err
+	}
+	if _, err := i.Rows.PurgeOrganization(ctx, request.GetOrganization()); err != nil {
 		return nil, err
 	}
 	return &ingestv1.PurgeOrganizationResponse{MessageCount: n}, nil

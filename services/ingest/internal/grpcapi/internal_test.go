@@ -59,7 +59,7 @@ func internal() (*grpcapi.Internal, *streams) {
 	}, 5)
 	s := &streams{}
 	return &grpcapi.Internal{
-		Configuration: configuration{5, map[string]bool{"acme": true}}, Index: index, Streams: s,
+		Configuration: configuration{5, map[string]bool{"acme": true}}, Index: index, Streams: s, Rows: s,
 	}, s
 }
 
@@ -115,7 +115,7 @@ func TestPurgeOrganization(t *testing.T) {
 	response, err := i.PurgeOrganization(t.Context(), &ingestv1.PurgeOrganizationRequest{Organization: "gone", Revision: 5})
 	require.NoError(t, err)
 	require.EqualValues(t, 7, response.GetMessageCount())
-	require.Equal(t, []any{"gone"}, streams.asked)
+	require.Equal(t, []any{"gone", "gone"}, streams.asked, "of the streams, and of the rows")
 	streams.err = errors.New("broken")
 	_, err = i.PurgeOrganization(t.Context(), &ingestv1.PurgeOrganizationRequest{Organization: "gone", Revision: 5})
 	require.ErrorIs(t, err, streams.err)

@@ -13,9 +13,11 @@ import (
 // maxRetryAfter bounds how long a caller is told to wait: a quota may be raised before.
 const maxRetryAfter = time.Hour
 
-// Quotas holds organizations to how many events they may publish here. Each instance of ingest counts by itself.
+// Quotas holds organizations to how many events they may publish. Each of the instances of ingest that live counts for
+// itself, and takes its part of the quota.
 type Quotas struct {
 	organization func(id string) *configv1.Organization
+	instances    func() int
 	now          func() time.Time
 
 	mu       sync.Mutex
@@ -23,9 +25,9 @@ type Quotas struct {
 }
 
 // NewQuotas makes quotas that are as configured at the moment of each call; nil is an organization that does not
-// exist, and has none.
-func NewQuotas(organization func(id string) *configv1.Organization, now func() time.Time) *Quotas {
-	return &Quotas{organization: organization, now: now, limiters: make(map[string]*rate.Limiter)}
+// exist, and has none. They are shared by as many instances as there are at that moment, this one included.
+func NewQuotas(organization func(id string) *configv1.Organization, instances func() int, now func() time.Time) *Quotas {
+	return &Quotas{organization: organization, instances: instances, now: now, limiters: make(map[string]*rate.Limiter)}
 }
 
 // Take counts an event of an organization. It returns fault.ResourceExhausted, with the time after which there is
@@ -38,7 +40,9 @@ func (q *Quotas) Take(organization string) error {
 		delete(q.limiters, organization)
 		return nil
 	}
-	now, perSecond, burst := q.now(), rate.Limit(max(quota.GetEventsPerSecond(), 0)), max(int(quota.GetBurst()), 1)
+	share := max(q.instances(), 1)
+	now, perSecond := q.now(), rate.Limit(max(quota.GetEventsPerSecond(), 0)/float64(share))
+	burst := max(int(quota.GetBurst())/share, 1)
 	limiter := q.limiters[organization]
 	if limiter == nil {
 		limiter = rate.NewLimiter(perSecond, burst)
@@ -54,7 +58,7 @@ func (q *Quotas) Take(organization string) error {
 		return nil
 	}
 	e := fault.New(fault.ResourceExhausted, "INGEST_QUOTA_EXCEEDED",
-		"organization %s may publish %g events per second, and %d at once", organization, perSecond, burst)
+		"organization %s may publish %g events per second, and %d at once", organization, quota.GetEventsPerSecond(), quota.GetBurst())
 	e.Fields = []fault.Field{{Path: "parent", Rule: "ingest_quota", Message: e.Message}}
 	e.RetryAfter = maxRetryAfter
 	if perSecond > 0 {

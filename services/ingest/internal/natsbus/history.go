@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
@@ -26,10 +27,67 @@ const (
 	endWait = time.Second
 )
 
+// Past is an event of the history that would be accepted today: what would not be is in REJECTS, and so is what is older
+// than its trigger.
+type Past struct {
+	Sequence uint64
+	Stored   time.Time
+	Lane     string // that has carried it
+	Event    *core.Event
+
+	organization string
+	header       nats.Header
+}
+
 // FanOutHistory publishes, in the bulk lane, deliveries for what one webhook asks for now. Their ids are those of the
 // live fan-out. Errors: fault.Unavailable, fault.ResourceExhausted (DELIVERIES is full), or the context's; the same part
 // can then be asked for again.
 func (w *Worker) FanOutHistory(ctx context.Context, h core.History) (core.Progress, error) {
+	var futures []jetstream.PubAckFuture
+	// What is published is waited for before much more of it is.
+	settle := func() error {
+		err := await(ctx, futures)
+		futures = futures[:0]
+		return err
+	}
+	matched := 0
+	progress, err := w.Walk(ctx, h, func(past *Past) (bool, error) {
+		reason, revision, ok, failed := w.Index.MatchOne(past.organization, h.Webhook, past.Event)
+		if failed != nil {
+			w.Metrics.FiltersFailed(1)
+		}
+		if !ok || reason != core.Matched {
+			return true, nil
+		}
+		published, err := w.publish(past.task(revision), h.Webhook)
+		if err != nil {
+			return false, err
+		}
+		matched++
+		if futures = append(futures, published); len(futures) >= historyBatch {
+			return true, settle()
+		}
+		return true, nil
+	})
+	progress.Matched = matched
+	if err != nil {
+		return progress, err
+	}
+	return progress, settle()
+}
+
+// task is the fan-out of an event again.
+func (p *Past) task(revision int64) task {
+	return task{
+		lane: bus.LaneBulk, organization: p.organization, event: p.Event, header: p.header,
+		sequence: p.Sequence, stored: p.Stored, revision: revision,
+	}
+}
+
+// Walk reads a part of the history, oldest first, and gives each event that would be accepted today to a function, until
+// that says that it has enough: with an event that is then not counted as looked at. Errors: fault.Unavailable, the
+// context's, or the function's.
+func (w *Worker) Walk(ctx context.Context, h core.History, see func(past *Past) (more bool, err error)) (core.Progress, error) {
 	progress := core.Progress{After: h.After}
 	left := h.End.Sub(w.Now()) // before anything is read: what is stored meanwhile may be in the time range
 	stream, err := w.stream(ctx, bus.StreamEvents)
@@ -54,7 +112,8 @@ func (w *Worker) FanOutHistory(ctx context.Context, h core.History) (core.Progre
 			progress.Done = pending == 0 && left <= 0
 			break
 		}
-		if pending, err = w.historyPart(ctx, reader, n, h, &progress); err != nil || progress.Done {
+		p := part{reader: reader, size: n, history: h, see: see, progress: &progress}
+		if pending, err = w.historyPart(ctx, &p); err != nil || progress.Done || p.enough {
 			return progress, err
 		}
 	}
@@ -62,6 +121,16 @@ func (w *Worker) FanOutHistory(ctx context.Context, h core.History) (core.Progre
 		return progress, waitFor(ctx, min(left, endWait))
 	}
 	return progress, nil
+}
+
+// part is one request for events.
+type part struct {
+	reader   jetstream.Consumer
+	size     int
+	history  core.History
+	see      func(past *Past) (more bool, err error)
+	progress *core.Progress
+	enough   bool // it wants no more
 }
 
 // historyConsumer reads the events of an organization, once.
@@ -85,17 +154,15 @@ func historyConsumer(h core.History) jetstream.ConsumerConfig {
 // errGap says that events were lost on their way here: nobody gives them out again.
 var errGap = errors.New("events were lost on their way")
 
-// historyPart reads the next n events and fans them out. It returns how many more there are. The time range is done
-// when an event was met that is not in it any more.
-func (w *Worker) historyPart(
-	ctx context.Context, reader jetstream.Consumer, n int, h core.History, progress *core.Progress,
-) (pending uint64, err error) {
-	batch, err := reader.Fetch(n, jetstream.FetchMaxWait(historyWait))
+// historyPart reads the next events. It returns how many more there are. The time range is done when an event was met
+// that is not in it any more.
+func (w *Worker) historyPart(ctx context.Context, p *part) (pending uint64, err error) {
+	batch, err := p.reader.Fetch(p.size, jetstream.FetchMaxWait(historyWait))
 	if err != nil {
 		return 0, streamFault(ctx, "read the history", err)
 	}
+	progress := p.progress
 	before := progress.Events
-	var futures []jetstream.PubAckFuture
 	for raw := range batch.Messages() {
 		meta, err := raw.Metadata()
 		if err != nil {
@@ -104,26 +171,31 @@ func (w *Worker) historyPart(
 		if meta.Sequence.Consumer != uint64(progress.Events)+1 { //nolint:gosec // G115: a count
 			return 0, streamFault(ctx, "read the history", errGap)
 		}
-		if !meta.Timestamp.Before(h.End) {
+		if !meta.Timestamp.Before(p.history.End) {
 			progress.Done = true
 			break
 		}
-		published, err := w.historyEvent(h, raw, meta)
+		more, err := w.historyEvent(p.see, raw, meta)
 		if err != nil {
 			return 0, err
 		}
-		futures = append(futures, published...)
-		progress.Matched += len(published)
+		if !more {
+			p.enough = true
+			break
+		}
 		progress.Events++
 		progress.After, pending = meta.Sequence.Stream, meta.NumPending
 	}
-	if err := batch.Error(); err != nil && !progress.Done {
+	if p.enough || progress.Done {
+		return pending, nil
+	}
+	if err := batch.Error(); err != nil {
 		return 0, streamFault(ctx, "read the history", err)
 	}
-	if progress.Events == before && !progress.Done {
-		return 0, w.nothingCame(ctx, reader)
+	if progress.Events == before {
+		return 0, w.nothingCame(ctx, p.reader)
 	}
-	return pending, await(ctx, futures)
+	return pending, nil
 }
 
 // nothingCame looks why events did not come that the stream has told of. They may have expired in between.
@@ -138,31 +210,31 @@ func (w *Worker) nothingCame(ctx context.Context, reader jetstream.Consumer) err
 	return nil
 }
 
-// historyEvent fans one event out, if the webhook asks for it and it would be accepted today: what would not be is in
-// REJECTS, and so is what is older than its trigger.
-func (w *Worker) historyEvent(h core.History, raw jetstream.Msg, meta *jetstream.MsgMetadata) ([]jetstream.PubAckFuture, error) {
+// historyEvent gives one event to a function, if it would be accepted today.
+func (w *Worker) historyEvent(see func(*Past) (bool, error), raw jetstream.Msg, meta *jetstream.MsgMetadata) (more bool, err error) {
 	organization, trigger, err := bus.ParseEventSubject(raw.Subject())
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	event, _, err := w.accept(organization, trigger, raw.Data(), raw.Headers())
+	past := w.past(organization, trigger, meta.Sequence.Stream, meta.Timestamp, raw.Headers(), raw.Data())
+	if past == nil {
+		return true, nil
+	}
+	return see(past)
+}
+
+// past returns an event of the history, nil when it would not be accepted today.
+func (w *Worker) past(organization, trigger string, sequence uint64, stored time.Time, header nats.Header, body []byte) *Past {
+	event, _, err := w.accept(organization, trigger, body, header)
 	if err != nil {
-		return nil, nil //nolint:nilerr // see above
+		return nil
 	}
-	if known, ok := w.Catalogue.Trigger(organization, trigger); !ok || meta.Timestamp.Before(known.Start) {
-		return nil, nil
+	if known, ok := w.Catalogue.Trigger(organization, trigger); !ok || stored.Before(known.Start) {
+		return nil
 	}
-	reason, revision, ok, failed := w.Index.MatchOne(organization, h.Webhook, event)
-	if failed != nil {
-		w.Metrics.FiltersFailed(1)
+	return &Past{
+		Sequence: sequence, Stored: stored, Lane: bus.Lane(trigger), Event: event, organization: organization, header: header,
 	}
-	if !ok || reason != core.Matched {
-		return nil, nil
-	}
-	return w.publish(task{
-		lane: bus.LaneBulk, organization: organization, event: event, header: raw.Headers(),
-		sequence: meta.Sequence.Stream, stored: meta.Timestamp, revision: revision,
-	}, []string{h.Webhook})
 }
 
 // waitFor waits, or returns the context's error when that ends before.

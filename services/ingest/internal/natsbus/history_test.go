@@ -53,7 +53,7 @@ func TestWhatAPausedWebhookMissedIsFannedOutLater(t *testing.T) {
 	paused.GetWebhook().Status, paused.GetWebhook().Filter = configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED, `event.id != "unwanted"`
 	canceled := trigger("meeting.canceled", `{}`)
 	canceled.GetTrigger().Operational = true
-	e.configure(trigger("meeting.booked", `{"type":"object"}`), canceled, ownTrigger("acme", "custom.door.opened", `{}`), trigger("call.ended", `{}`),
+	e.configure(trigger("meeting.booked", `{"type":"object"}`), canceled, ownTrigger("custom.door.opened", `{}`), trigger("call.ended", `{}`),
 		paused, webhook("w2", "acme", "meeting.booked"))
 
 	trace := nats.Header{bus.HeaderTraceParent: {"00-aa-bb-01"}, "Anything": {"x"}}
@@ -227,14 +227,15 @@ func TestOrganizationIsPurged(t *testing.T) {
 	}
 	e.requireSettled(t)
 	require.Equal(t, 9, e.count(t, bus.StreamRejects))
-	for _, want := range []int64{15, 0} { // of EVENTS nine, of REJECTS six
+	for _, want := range []int64{24, 0} { // of EVENTS nine, of REJECTS six, of FANOUTS nine
 		n, err := e.worker.PurgeOrganization(newContext(t), "acme")
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 		require.Equal(t, 3, e.count(t, bus.StreamEvents), "what is another's stays")
 		require.Equal(t, 3, e.count(t, bus.StreamRejects))
+		require.Equal(t, 3, e.count(t, bus.StreamFanOuts))
 	}
-	for _, name := range []string{bus.StreamEvents, bus.StreamRejects} {
+	for _, name := range []string{bus.StreamEvents, bus.StreamRejects, bus.StreamFanOuts} {
 		stream, err := e.js.Stream(newContext(t), name)
 		require.NoError(t, err)
 		info, err := stream.Info(newContext(t), jetstream.WithSubjectFilter(bus.AnyRest))

@@ -120,7 +120,7 @@ func setup(t testing.TB) *env {
 		Now:          func() time.Time { return time.Now().Add(time.Hour) },
 	}
 	e.configure(
-		trigger("meeting.booked", `{"type":"object","properties":{"title":{"type":"string"}}}`), ownTrigger("acme", "custom.door.opened", `{}`),
+		trigger("meeting.booked", `{"type":"object","properties":{"title":{"type":"string"}}}`), ownTrigger("custom.door.opened", `{}`),
 		webhook("w1", "acme", "meeting.booked"), webhook("w2", "acme", "meeting.booked", "custom.door.opened"),
 		webhook("w3", "acme", "meeting.canceled"), webhook("w4", "beta", "meeting.booked"),
 	)
@@ -136,9 +136,9 @@ func organization(id string) *configv1.Resource {
 	return &configv1.Resource{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: id, WebhooksAvailable: true}}}
 }
 
-func ownTrigger(organization, id, schema string) *configv1.Resource {
+func ownTrigger(id, schema string) *configv1.Resource {
 	own := trigger(id, schema)
-	own.GetTrigger().Organization = organization
+	own.GetTrigger().Organization = "acme"
 	return own
 }
 

@@ -86,7 +86,7 @@ func TestOperationalEventsAreTakenFromMeetwireOnly(t *testing.T) {
 	require.Equal(t, map[string]int{core.RuleReservedTrigger: 5}, e.metrics.byRule())
 	for _, msg := range e.messages(t, bus.StreamRejects) {
 		require.Equal(t, core.RuleReservedTrigger, msg.Header.Get(bus.HeaderReason))
-		require.Equal(t, "event.type", msg.Header.Get(bus.HeaderField))
+		require.Equal(t, "/type", msg.Header.Get(bus.HeaderField))
 	}
 }
 
@@ -115,5 +115,5 @@ func TestTriggerOfThePlatformBeginsWithItsRegistration(t *testing.T) {
 	require.Equal(t, "after", delivered[deliver1].Header.Get(bus.HeaderEventID))
 	rejects := e.bySubject(t, bus.StreamRejects)
 	require.Len(t, rejects, 1)
-	require.Equal(t, rejected("acme", bookedSubject, before, core.RuleUnknownTrigger, "event.type"), withoutDetail(t, rejects["rejects.acme"]))
+	require.Equal(t, rejected("acme", bookedSubject, before, core.RuleUnknownTrigger, "/type"), withoutDetail(t, rejects["rejects.acme"]))
 }

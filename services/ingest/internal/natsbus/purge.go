@@ -12,8 +12,8 @@ import (
 // purgeWait is how long a purge may take.
 const purgeWait = time.Minute
 
-// PurgeOrganization removes the events and the rejects of an organization, and returns how many there were. Errors:
-// fault.Unavailable, or the context's.
+// PurgeOrganization removes the events and the rejects of an organization, and what is told of them, and returns how many
+// messages there were. Errors: fault.Unavailable, or the context's.
 func (w *Worker) PurgeOrganization(ctx context.Context, organization string) (int64, error) {
 	total := int64(0)
 	for _, p := range []struct {
@@ -22,6 +22,7 @@ func (w *Worker) PurgeOrganization(ctx context.Context, organization string) (in
 	}{
 		{bus.StreamEvents, bus.EventOrganizationFilters(organization)},
 		{bus.StreamRejects, []string{bus.RejectSubject(organization)}},
+		{bus.StreamFanOuts, []string{bus.FanOutSubject(organization)}},
 	} {
 		stream, err := w.stream(ctx, p.stream)
 		if err != nil {

@@ -2,7 +2,6 @@ package natsbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,18 +28,14 @@ func (w *Worker) route(ctx context.Context, msg *bus.Msg) error {
 	if _, known := w.Catalogue.Trigger(organization, trigger); bus.IsTrigger(trigger) && !known && w.young(msg) {
 		return errNotYet
 	}
-	stream, err := w.JetStream.Stream(ctx, bus.StreamEvents)
-	if err != nil {
-		return fmt.Errorf("open stream %s: %w", bus.StreamEvents, err)
-	}
-	whole, err := stream.GetMsg(ctx, msg.Sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	whole, err := (&Events{JetStream: w.JetStream}).Event(ctx, msg.Sequence)
+	if fault.Is(err, fault.NotFound) {
 		return nil // it has expired in between
 	}
 	if err != nil {
-		return fmt.Errorf("read the event: %w", err)
+		return err
 	}
-	return w.keep(ctx, msg, organization, whole.Data, core.UnknownTrigger("type"))
+	return w.keep(ctx, msg, organization, whole.Body, whole.Header, core.UnknownTrigger("type"))
 }
 
 // hasLane reports whether a lane carries an event: its trigger is one of an organization's own, or one of the platform
@@ -67,34 +62,66 @@ func (w *Worker) reject(ctx context.Context, msg *bus.Msg, organization string, 
 	if rule := ruleOf(reason); (rule == core.RuleUnknownOrganization || rule == core.RuleUnknownTrigger) && w.young(msg) {
 		return errNotYet
 	}
-	return w.keep(ctx, msg, organization, body, reason)
+	return w.keep(ctx, msg, organization, body, msg.Headers(), reason)
 }
 
 // keep stores an event in REJECTS with the reason.
-func (w *Worker) keep(ctx context.Context, msg *bus.Msg, organization string, body []byte, reason error) error {
+func (w *Worker) keep(
+	ctx context.Context, msg *bus.Msg, organization string, body []byte, header nats.Header, reason error,
+) error {
 	f := fault.From(reason)
 	field := fault.Field{}
 	if len(f.Fields) > 0 {
 		field = f.Fields[0]
 	}
 	out := nats.NewMsg(bus.RejectSubject(organization))
-	out.Data = body
-	out.Header = nats.Header{
-		bus.HeaderReason:        {field.Rule},
-		bus.HeaderField:         {oneLine(field.Path)},
-		bus.HeaderDetail:        {oneLine(field.Message)},
-		bus.HeaderSubject:       {msg.Subject()},
-		bus.HeaderOrganization:  {organization},
-		bus.HeaderEventSequence: {strconv.FormatUint(msg.Sequence, 10)},
-		bus.HeaderAcceptedAt:    {msg.Stored.UTC().Format(time.RFC3339Nano)},
+	out.Data, out.Header = whole(header, body)
+	for name, value := range map[string]string{
+		bus.HeaderReason:        field.Rule,
+		bus.HeaderField:         oneLine(core.PointerOf(field.Path)),
+		bus.HeaderDetail:        oneLine(field.Message),
+		bus.HeaderSubject:       msg.Subject(),
+		bus.HeaderOrganization:  organization,
+		bus.HeaderEventSequence: strconv.FormatUint(msg.Sequence, 10),
+		bus.HeaderAcceptedAt:    msg.Stored.UTC().Format(time.RFC3339Nano),
+	} {
+		out.Header.Set(name, value)
 	}
-	if _, err := bus.Publish(ctx, w.JetStream, out, msg.ID()); err != nil {
+	kept, err := bus.PublishAsync(w.JetStream, out, msg.ID())
+	if err != nil {
+		return fmt.Errorf("keep a rejected event: %w", err)
+	}
+	stored := []jetstream.PubAckFuture{kept}
+	if bus.IsOrganization(organization) { // nobody asks what became of the events of others, whose names may be no text
+		noted, err := w.noteReject(msg, field.Rule, body)
+		if err != nil {
+			return err
+		}
+		stored = append(stored, noted)
+	}
+	if err := await(ctx, stored); err != nil {
 		return fmt.Errorf("keep a rejected event: %w", err)
 	}
 	w.Metrics.Rejected(field.Rule)
 	w.Logger.WarnContext(ctx, "event rejected", "organization", organization, "subject", msg.Subject(),
 		"event_sequence", msg.Sequence, "rule", field.Rule, "field", field.Path)
 	return nil
+}
+
+// whole returns what of an event is kept: the body, when it is a document, or the document that is made of an event in
+// binary mode. When none can be made, the headers that say something of the event are kept beside its body.
+func whole(header nats.Header, body []byte) ([]byte, nats.Header) {
+	kept := make(nats.Header)
+	document, err := core.FromMessage(header, body)
+	if err == nil && (len(document) <= core.MaxEventBytes || len(document) == len(body)) {
+		return document, kept
+	}
+	for name, values := range header {
+		if core.IsEventHeader(name) {
+			kept[name] = values
+		}
+	}
+	return body, kept
 }
 
 func ruleOf(err error) string {

@@ -95,7 +95,9 @@ func (c *Catalogue) webhook(w *configv1.Webhook) core.Webhook {
 		EventTypes:   w.GetEventTypes(),
 		Teams:        w.GetTeams(),
 		// What is for one that is disabled becomes a dead letter, which is delivery's to decide.
-		Paused: w.GetStatus() == configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED,
+		Paused:     w.GetStatus() == configv1.WebhookStatus_WEBHOOK_STATUS_PAUSED,
+		Disabled:   w.GetStatus() == configv1.WebhookStatus_WEBHOOK_STATUS_DISABLED,
+		Generation: w.GetGeneration(),
 	}
 	if source := w.GetFilter(); source != "" {
 		webhook.Filter = condition{c.filters.Get(source)}
@@ -116,7 +118,7 @@ func (c *Catalogue) trigger(t *configv1.Trigger) core.Trigger {
 			"trigger", t.GetId(), "organization", t.GetOrganization(), "error", err)
 		return trigger
 	}
-	trigger.Schema = compiled{schema}
+	trigger.Schema = compiled{schema, costsOf(schema)}
 	return trigger
 }
 

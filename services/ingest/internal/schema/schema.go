@@ -12,10 +12,15 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"github.com/meetwire/meetwire/services/ingest/internal/core"
 )
 
 // compiled implements core.Schema.
-type compiled struct{ schema *jsonschema.Schema }
+type compiled struct {
+	schema *jsonschema.Schema
+	costs  *costs
+}
 
 // errRemote refuses references that lead out of the schema.
 var errRemote = errors.New("a schema may refer only to itself")
@@ -51,7 +56,10 @@ func (c compiled) Check(data json.RawMessage) (pointer, problem string, ok bool)
 		return "", "must be JSON", false
 	}
 	if place, found := hugeNumber(value, nil); found {
-		return pointerTo(place), "must be a number with an exponent from -308 to 308", false
+		return core.JSONPointer(place), "must be a number with an exponent from -308 to 308", false
+	}
+	if c.costs.tooMuch(c.schema, value, len(data)) {
+		return "", "must be smaller: it takes too much work to check it against the schema of its trigger", false
 	}
 	var invalid *jsonschema.ValidationError
 	if err := c.schema.Validate(value); errors.As(err, &invalid) {
@@ -91,24 +99,24 @@ func hugeNumber(value any, at []string) (place []string, found bool) {
 	return nil, false
 }
 
-// pointerTo writes a place as a JSON pointer (RFC 6901).
-func pointerTo(place []string) string {
-	var b strings.Builder
-	for _, token := range place {
-		b.WriteByte('/')
-		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
-	}
-	return b.String()
-}
-
 // describe names the first place, in depth, at which data breaks its schema.
 func describe(invalid *jsonschema.ValidationError) (pointer, problem string) {
 	for len(invalid.Causes) > 0 {
 		invalid = invalid.Causes[0]
 	}
-	pointer = pointerTo(invalid.InstanceLocation)
+	pointer = core.JSONPointer(invalid.InstanceLocation)
 	if missing, ok := invalid.ErrorKind.(*kind.Required); ok {
-		return pointer, "must have " + strings.Join(missing.Missing, ", ")
+		return pointer, cut("must have " + strings.Join(missing.Missing, ", "))
 	}
-	return pointer, invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+	return pointer, cut(invalid.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+}
+
+// maxProblem bounds what is told of a problem, in bytes: it may name all that is in the data.
+const maxProblem = 512
+
+func cut(problem string) string {
+	if len(problem) <= maxProblem {
+		return problem
+	}
+	return strings.ToValidUTF8(problem[:maxProblem], "") + "…"
 }

@@ -12,9 +12,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/webhook"
 )
 
@@ -29,8 +31,16 @@ type Config struct {
 	LatencyTime time.Duration `help:"How long events are published in a latency run." default:"3s"`
 	Patience    time.Duration `help:"How long anything may take before the bench gives up." default:"60s"`
 	Webhooks    int           `help:"Webhooks of the configuration that a service loads at its start; 0: leave that measurement out." default:"100000"`
-	Dir         string        `help:"Folder for the streams and the database, on the disk that is to be measured. Default: the system's folder for temporary files." type:"path"`
-	BinDir      string        `help:"Use the services' programs in this folder instead of building them." type:"existingdir"`
+	Only        []string      `help:"Which parts are measured: ${enum}. Default: all." enum:"lines,load,isolation,pages,fan-out,matching"`
+
+	Isolation IsolationConfig `embed:"" prefix:"isolation-"`
+
+	Rows           int `help:"Events and attempts whose lists are measured." default:"10000000"`
+	LargeFanOut    int `help:"Webhooks that one event of the part fan-out goes to." default:"10000"`
+	MatchingRounds int `help:"How many times the benchmarks of matching are run." default:"6"`
+
+	Dir    string `help:"Folder for the streams and the database, on the disk that is to be measured. Default: the system's folder for temporary files." type:"path"`
+	BinDir string `help:"Use the services' programs in this folder instead of building them." type:"existingdir"`
 }
 
 // Limits of the configuration.
@@ -39,8 +49,10 @@ const (
 	maxConcurrency = 256 // as one webhook of Meetwire has at most
 	maxRate        = 20_000
 	maxDeliveries  = 5_000_000
-	maxPayload     = 128 << 10
+	maxPayload     = bus.MaxEventBytes - 1<<10 // what is around the data needs some
 	maxWebhooks    = 1_000_000
+	maxRows        = 100_000_000
+	maxLarge       = 100_000
 )
 
 // Validate reports everything that is wrong.
@@ -57,6 +69,12 @@ func (c *Config) Validate() error {
 		{"payload", c.Payload, minPayload, maxPayload},
 		{"rate", c.Rate, 1, maxRate},
 		{"webhooks", c.Webhooks, 0, maxWebhooks},
+		{"rows", c.Rows, minRows, maxRows},
+		{"large-fan-out", c.LargeFanOut, 2, maxLarge},
+		{"matching-rounds", c.MatchingRounds, 1, 99},
+		{"isolation-rate", c.Isolation.Rate, 100, maxRate},
+		{"isolation-burst", c.Isolation.Burst, 1, maxDeliveries},
+		{"isolation-rounds", c.Isolation.Rounds, 1, 99},
 	} {
 		if one.value < one.least || one.value > one.most {
 			all = append(all, fmt.Errorf("--%s must be from %d to %d", one.flag, one.least, one.most))
@@ -64,6 +82,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LatencyTime < 100*time.Millisecond || c.LatencyTime > time.Minute {
 		all = append(all, errors.New("--latency-time must be from 100ms to 1m"))
+	}
+	if c.Isolation.Time < time.Second || c.Isolation.Time > 10*time.Minute {
+		all = append(all, errors.New("--isolation-time must be from 1s to 10m"))
 	}
 	if c.Patience < time.Second {
 		all = append(all, errors.New("--patience must be at least 1s"))
@@ -146,15 +167,51 @@ func Run(ctx context.Context, config Config, stdout, stderr io.Writer) (err erro
 	if e.receiver, err = startReceiver(ctx, e, shared); err != nil {
 		return because(ctx, err)
 	}
-	rounds, err := e.rounds(ctx)
-	if len(rounds) == 0 {
+	parts, err := e.parts(ctx)
+	if len(parts) == 0 {
 		return err
 	}
-	var loads *loads
-	if err == nil && config.Webhooks > 0 {
-		loads, err = e.loads(ctx)
+	return errors.Join(err, writeReport(stdout, machine, parts, time.Since(began)))
+}
+
+// section is what a part has found, ready to be printed.
+type section interface{ write(b *strings.Builder) }
+
+// parts measures what was asked for. With an error it returns what was found before.
+func (e *environment) parts(ctx context.Context) ([]section, error) {
+	var all []section
+	for _, p := range []struct {
+		name    string
+		measure func(context.Context) (section, error)
+	}{
+		{"lines", e.lines},
+		{"load", e.loads},
+		{"isolation", e.isolations},
+		{"fan-out", e.largeFanOuts},
+		{"pages", e.pages},
+		{"matching", e.matching},
+	} {
+		if len(e.config.Only) > 0 && !slices.Contains(e.config.Only, p.name) {
+			continue
+		}
+		found, err := p.measure(ctx)
+		if found != nil {
+			all = append(all, found)
+		}
+		if err != nil {
+			return all, because(ctx, err)
+		}
 	}
-	return errors.Join(err, writeReport(stdout, &config, machine, rounds, loads, time.Since(began)))
+	return all, nil
+}
+
+// lines measures the bare loop and Meetwire side by side.
+func (e *environment) lines(ctx context.Context) (section, error) {
+	rounds, err := e.rounds(ctx)
+	if len(rounds) == 0 {
+		return nil, err
+	}
+	return &comparison{config: &e.config, rounds: rounds}, err
 }
 
 // rounds measures every line once per round. With an error it returns the rounds before.

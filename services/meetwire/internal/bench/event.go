@@ -75,7 +75,7 @@ type template struct {
 
 // Events are padded with different parts of a text without repetitions, since streams are compressed.
 const (
-	noiseSize = 256 << 10
+	noiseSize = 512 << 10
 	noiseStep = 7919
 )
 
@@ -105,13 +105,22 @@ func (t *template) data(b []byte, m mark) []byte {
 }
 
 // message is an event as its publisher would make it, and its message id.
-func (t *template) message(m mark) (msg *nats.Msg, msgID string) {
+func (t *template) message(m mark) (msg *nats.Msg, msgID string) { return t.messageOf(m, "") }
+
+// messageOf is message for an event of an event type, which some webhooks ask for; empty: of none.
+func (t *template) messageOf(m mark, eventType string) (msg *nats.Msg, msgID string) {
 	id := strconv.Itoa(m.phase) + "-" + strconv.Itoa(m.number)
+	if eventType != "" {
+		id += "-" + eventType
+	}
 	b := make([]byte, 0, t.padding+2*minPayload+256)
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b = append(b, id...)
 	b = append(b, `","source":"`+source+`","type":"`+trigger+`","time":"`...)
 	b = m.published.UTC().AppendFormat(b, time.RFC3339Nano)
+	if eventType != "" {
+		b = append(b, `","mweventtype":"`+eventType...)
+	}
 	b = append(b, `","datacontenttype":"application/json","data":`...)
 	b = t.data(b, m)
 	msg = nats.NewMsg(bus.EventSubject(organization, trigger))

@@ -58,7 +58,7 @@ func runNATS(ctx context.Context, args []string, ready func(string) error) error
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server, err := localnats.Start(config.Folder, 0, logger)
+	server, err := localnats.Start(config.Folder, 0, nil, logger)
 	if err != nil {
 		return err
 	}

@@ -33,29 +33,25 @@ type loads struct {
 func watchers() []string { return []string{"ingest", "delivery"} }
 
 // loads measures with as many webhooks as the configuration says.
-func (e *environment) loads(ctx context.Context) (result *loads, err error) {
+func (e *environment) loads(ctx context.Context) (section, error) {
+	if e.config.Webhooks == 0 {
+		return nil, nil //nolint:nilnil // nothing was asked for
+	}
+	found, err := e.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func (e *environment) load(ctx context.Context) (result *loads, err error) {
 	ctx, broker := newFleet(ctx)
 	defer func() { err = errors.Join(err, broker.stop(ctx)) }()
-	folder := filepath.Join(e.folder, "load")
-	t, err := newTarget(ctx, e, folder, broker)
+	api := &restClient{http: &http.Client{Timeout: 5 * time.Second}}
+	t, env, address, err := prepare(ctx, e, api, filepath.Join(e.folder, "load"), broker)
 	defer func() { err = errors.Join(err, t.stop(ctx)) }()
 	if err != nil {
 		return nil, because(ctx, err)
-	}
-	const database = "bench_load"
-	address, err := e.postgres.create(ctx, database)
-	if err != nil {
-		return nil, err
-	}
-	t.close = append(t.close, func(ctx context.Context) error { return e.postgres.drop(ctx, database) })
-	_, key, _, err := rpc.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	api := &restClient{key: key, http: &http.Client{Timeout: 5 * time.Second}}
-	env, err := settings(ctx, t.natsURL, address, api)
-	if err != nil {
-		return nil, err
 	}
 	result = &loads{webhooks: e.config.Webhooks}
 	result.few, err = e.withServices(ctx, env, api, func(ctx context.Context) error { return api.configure(ctx, e, 1, 1) })

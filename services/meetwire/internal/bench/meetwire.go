@@ -47,32 +47,46 @@ func (e *environment) build(ctx context.Context) (string, error) {
 // startMeetwire starts lines b and c: a nats-server, a database, the four services as processes of their own, and
 // webhooks that all want the event.
 func startMeetwire(ctx context.Context, e *environment, l line, folder string, f *fleet) (*target, error) {
-	t, err := newTarget(ctx, e, folder, f)
+	api := &restClient{http: &http.Client{Timeout: 5 * time.Second}}
+	t, err := startUnconfigured(ctx, e, api, folder, f)
 	if err != nil {
 		return t, err
+	}
+	return t, api.configure(ctx, e, l.webhooks, l.requests)
+}
+
+// startUnconfigured starts a nats-server, a database and the four services.
+func startUnconfigured(ctx context.Context, e *environment, api *restClient, folder string, f *fleet) (*target, error) {
+	t, env, _, err := prepare(ctx, e, api, folder, f)
+	if err != nil {
+		return t, err
+	}
+	t.measured, err = e.startServices(ctx, env, api, f)
+	return t, err
+}
+
+// prepare starts a nats-server and makes an empty database, and returns what the services are to be started with and
+// the address of the database.
+func prepare(ctx context.Context, e *environment, api *restClient, folder string, f *fleet) (*target, map[string][]string, secret.String, error) {
+	var none secret.String
+	t, err := newTarget(ctx, e, folder, f)
+	if err != nil {
+		return t, nil, none, err
 	}
 	database := "bench_" + filepath.Base(folder)
 	address, err := e.postgres.create(ctx, database)
 	if err != nil {
-		return t, err
+		return t, nil, none, err
 	}
 	t.close = append(t.close, func(ctx context.Context) error { return e.postgres.drop(ctx, database) })
-	_, key, _, err := rpc.NewKey()
-	if err != nil {
-		return t, err
+	if _, api.key, _, err = rpc.NewKey(); err != nil {
+		return t, nil, none, err
 	}
-	api := &restClient{key: key, http: &http.Client{Timeout: 5 * time.Second}}
 	if t.records, err = openRecords(ctx, address); err != nil {
-		return t, err
+		return t, nil, none, err
 	}
 	env, err := settings(ctx, t.natsURL, address, api)
-	if err != nil {
-		return t, err
-	}
-	if t.measured, err = e.startServices(ctx, env, api, f); err != nil {
-		return t, err
-	}
-	return t, api.configure(ctx, e, l.webhooks, l.requests)
+	return t, env, address, err
 }
 
 // startServices starts the four services and waits until they are ready.
@@ -168,10 +182,8 @@ func (c *restClient) ready(ctx context.Context, within time.Duration) error {
 
 // configure makes an organization and its webhooks, each with so many requests at once.
 func (c *restClient) configure(ctx context.Context, e *environment, webhooks, requests int) error {
-	err := c.call(ctx, http.MethodPost, "/v1/organizations?organization_id="+organization,
-		map[string]any{"displayName": "Bench", "allowHttp": true})
-	if err != nil {
-		return fmt.Errorf("create an organization: %w", err)
+	if err := c.createOrganization(ctx, organization); err != nil {
+		return err
 	}
 	for i := range webhooks {
 		err := c.call(ctx, http.MethodPost, "/v1/organizations/"+organization+"/webhooks", map[string]any{
@@ -185,30 +197,49 @@ func (c *restClient) configure(ctx context.Context, e *environment, webhooks, re
 	return nil
 }
 
-// maxAnswer bounds what is shown of an answer that is not a success.
-const maxAnswer = 1 << 10
+func (c *restClient) createOrganization(ctx context.Context, id string) error {
+	err := c.call(ctx, http.MethodPost, "/v1/organizations?organization_id="+id, map[string]any{"displayName": "Bench", "allowHttp": true})
+	if err != nil {
+		return fmt.Errorf("create an organization: %w", err)
+	}
+	return nil
+}
 
-func (c *restClient) call(ctx context.Context, method, path string, body any) (err error) {
+// Bounds of answers, and of what is shown of one that is not a success.
+const (
+	maxAnswer = 16 << 20
+	maxShown  = 1 << 10
+)
+
+func (c *restClient) call(ctx context.Context, method, path string, body any) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("encode a request: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(encoded))
+	_, err = c.do(ctx, method, path, bytes.NewReader(encoded))
+	return err
+}
+
+func (c *restClient) get(ctx context.Context, path string) ([]byte, error) {
+	return c.do(ctx, http.MethodGet, path, http.NoBody)
+}
+
+func (c *restClient) do(ctx context.Context, method, path string, body io.Reader) (answer []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return fmt.Errorf("make a request: %w", err)
+		return nil, fmt.Errorf("make a request: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+c.key.Reveal())
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	if answer, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer)); err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s: %s", errAnswer, response.Status, answer)
+		return nil, fmt.Errorf("%w: %s: %s", errAnswer, response.Status, answer[:min(len(answer), maxShown)])
 	}
-	return nil
+	return answer, nil
 }

@@ -61,25 +61,34 @@ func parseStat(text string) (stat, error) {
 	}, nil
 }
 
-// parsePeak reads the greatest resident memory so far, in bytes, from /proc/<pid>/status.
-func parsePeak(text string) (int64, error) {
+// Lines of /proc/<pid>/status.
+const (
+	lineResident = "VmRSS:"
+	linePeak     = "VmHWM:" // the greatest resident memory so far
+)
+
+// parseMemory reads a line of /proc/<pid>/status, in bytes.
+func parseMemory(text, name string) (int64, error) {
 	for line := range strings.Lines(text) {
-		value, found := strings.CutPrefix(line, "VmHWM:")
+		value, found := strings.CutPrefix(line, name)
 		if !found {
 			continue
 		}
 		kilobytes, found := strings.CutSuffix(strings.TrimSpace(value), " kB")
 		if !found {
-			return 0, fmt.Errorf("%w: VmHWM without its unit", errStat)
+			return 0, fmt.Errorf("%w: %s without its unit", errStat, name)
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(kilobytes), 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("%w: VmHWM: %w", errStat, err)
+			return 0, fmt.Errorf("%w: %s %w", errStat, name, err)
 		}
 		return n << 10, nil
 	}
-	return 0, fmt.Errorf("%w: no VmHWM", errStat)
+	return 0, fmt.Errorf("%w: no %s", errStat, name)
 }
+
+// parsePeak reads the greatest resident memory so far.
+func parsePeak(text string) (int64, error) { return parseMemory(text, linePeak) }
 
 // proc reads from a folder like /proc.
 type proc string
@@ -138,4 +147,18 @@ func (p proc) peak(pid int) (int64, error) {
 		return 0, fmt.Errorf("look at process %d: %w", pid, err)
 	}
 	return parsePeak(string(text))
+}
+
+// resident begins to look for the greatest resident memory of a process anew, and returns what it is now, in bytes.
+func (p proc) resident(pid int) (int64, error) {
+	folder := filepath.Join(string(p), strconv.Itoa(pid))
+	const resetPeak = "5" // see proc_pid_clear_refs(5)
+	if err := os.WriteFile(filepath.Join(folder, "clear_refs"), []byte(resetPeak), 0); err != nil {
+		return 0, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	text, err := os.ReadFile(filepath.Join(folder, "status")) //nolint:gosec // G304: a place of the system
+	if err != nil {
+		return 0, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	return parseMemory(string(text), lineResident)
 }

@@ -68,6 +68,7 @@ func newReceiver(secret string) (*receiver, error) {
 // Paths of the receiver.
 const (
 	pathWebhook = "/webhooks/"
+	pathSlow    = "/slow"
 	pathBegin   = "/control/begin"
 	pathResult  = "/control/result"
 )
@@ -75,6 +76,7 @@ const (
 func (r *receiver) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+pathWebhook+"{index}", r.receive)
+	mux.HandleFunc("POST "+pathSlow, receiveSlowly)
 	mux.HandleFunc("POST "+pathBegin, r.handleBegin)
 	mux.HandleFunc("GET "+pathResult, r.handleResult)
 	return mux
@@ -106,6 +108,20 @@ func (r *receiver) receive(w http.ResponseWriter, request *http.Request) {
 		c.count(index*c.Events+found.number, at, found.published)
 	}
 	w.WriteHeader(http.StatusOK)
+}
+
+// slowAnswer is how long the slow endpoint takes.
+const slowAnswer = 20 * time.Millisecond
+
+// receiveSlowly takes a webhook that nobody counts.
+func receiveSlowly(w http.ResponseWriter, request *http.Request) {
+	timer := time.NewTimer(slowAnswer)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		w.WriteHeader(http.StatusOK)
+	case <-request.Context().Done():
+	}
 }
 
 // count notes one arrival.

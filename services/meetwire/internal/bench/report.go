@@ -9,25 +9,35 @@ import (
 	"time"
 )
 
-// writeReport prints the tables and what they mean.
-func writeReport(w io.Writer, c *Config, m machine, rounds []round, l *loads, took time.Duration) error {
-	lines := c.lines()
+// writeReport prints what all parts have found.
+func writeReport(w io.Writer, m machine, parts []section, took time.Duration) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nMeetwire beside a bare loop of the same work: medians of %d rounds of a, b, c in turn (%s).\n%s.\n\n",
-		len(rounds), took.Round(time.Second), m)
-	table(&b, mainHeader(), lines, func(i int) []string { return mainRow(rounds, i) })
-	b.WriteString("\nThe rest of a throughput run: CPU of the others, what was left to do after the last arrival, oddities.\n\n")
-	table(&b, othersHeader(), lines, func(i int) []string { return othersRow(rounds, i) })
-	if rounds[0][1].Services != nil {
-		b.WriteString("\nMeetwire's share by service: CPU of a throughput run, peak memory.\n\n")
-		table(&b, append([]string{""}, services()...), lines[1:], func(i int) []string { return servicesRow(rounds, i+1) })
-	}
-	b.WriteString(explanation(c))
-	if l != nil {
-		l.write(&b)
+	fmt.Fprintf(&b, "\nMeetwire measured in %s.\n%s.\n", took.Round(time.Second), m)
+	for _, part := range parts {
+		part.write(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// comparison is Meetwire beside a bare loop.
+type comparison struct {
+	config *Config
+	rounds []round
+}
+
+// write prints the tables and what they mean.
+func (c *comparison) write(b *strings.Builder) {
+	lines, rounds := c.config.lines(), c.rounds
+	fmt.Fprintf(b, "\nMeetwire beside a bare loop of the same work: medians of %d rounds of a, b, c in turn.\n\n", len(rounds))
+	table(b, mainHeader(), lines, func(i int) []string { return mainRow(rounds, i) })
+	b.WriteString("\nThe rest of a throughput run: CPU of the others, what was left to do after the last arrival, oddities.\n\n")
+	table(b, othersHeader(), lines, func(i int) []string { return othersRow(rounds, i) })
+	if rounds[0][1].Services != nil {
+		b.WriteString("\nMeetwire's share by service: CPU of a throughput run, peak memory.\n\n")
+		table(b, append([]string{""}, services()...), lines[1:], func(i int) []string { return servicesRow(rounds, i+1) })
+	}
+	b.WriteString(explanation(c.config))
 }
 
 // table writes aligned columns: the line's key and title, then what row returns.

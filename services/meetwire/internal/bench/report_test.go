@@ -11,7 +11,8 @@ import (
 func testConfig() *Config {
 	return &Config{
 		Rounds: 3, Deliveries: 40_000, FanOut: 10, Concurrency: 80, Payload: 1024, Rate: 200,
-		LatencyTime: 3 * time.Second, Patience: time.Minute,
+		LatencyTime: 3 * time.Second, Patience: time.Minute, Rows: 10_000_000, LargeFanOut: 10_000, MatchingRounds: 6,
+		Isolation: IsolationConfig{Rate: 6000, Time: 10 * time.Second, Burst: 100_000, Rounds: 3},
 	}
 }
 
@@ -35,6 +36,10 @@ func testRounds() []round {
 		rounds = append(rounds, round{loop, meetwire, meetwire})
 	}
 	return rounds
+}
+
+func testComparison(rounds []round) *comparison {
+	return &comparison{config: testConfig(), rounds: rounds}
 }
 
 // row returns the cells of the n-th row that begins with a key.
@@ -62,7 +67,7 @@ func row(t *testing.T, text, key string, n int) []string {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2, cpu: "Abacus", load: "0.10", postgres: "17.5"}, testRounds(), nil, time.Minute))
+	require.NoError(t, writeReport(&b, machine{cores: 2, cpu: "Abacus", load: "0.10", postgres: "17.5"}, []section{testComparison(testRounds())}, time.Minute))
 	text := b.String()
 	require.Contains(t, text, "medians of 3 rounds")
 	require.Contains(t, text, "2 cores (Abacus)")
@@ -83,7 +88,7 @@ func TestReportWithoutProc(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2}, rounds, nil, time.Minute))
+	require.NoError(t, writeReport(&b, machine{cores: 2}, []section{testComparison(rounds)}, time.Minute))
 	require.Equal(t, []string{"?", "?", "?"}, row(t, b.String(), "b", 1)[6:])
 	require.Equal(t, []string{"?", "?", "?", "?", "?"}, row(t, b.String(), "b", 2)[1:6])
 	require.NotContains(t, b.String(), "share by service")
@@ -99,7 +104,7 @@ func TestReportOfLoads(t *testing.T) {
 		many:     map[string]int64{"ingest": 130 << 20},
 	}
 	var b strings.Builder
-	require.NoError(t, writeReport(&b, testConfig(), machine{cores: 2}, testRounds(), l, time.Minute))
+	require.NoError(t, writeReport(&b, machine{cores: 2}, []section{testComparison(testRounds()), l}, time.Minute))
 	text := strings.Join(strings.Fields(b.String()), " ")
 	require.Contains(t, text, "Loading 100,000 webhooks without filters, medians of 3 rounds in turn: a plain SELECT of their rows 2.00 s, "+
 		"WatchConfig until a watcher has everything 3.00 s, which is 2.0 times as long (1.5–3.0).")
@@ -136,6 +141,14 @@ func TestConfig(t *testing.T) {
 		"--rate":         func(c *Config) { c.Rate = 0 },
 		"--latency-time": func(c *Config) { c.LatencyTime = 0 },
 		"--patience":     func(c *Config) { c.Patience = 0 },
+		"--rows":         func(c *Config) { c.Rows = minRows - 1 },
+
+		"--large-fan-out":    func(c *Config) { c.LargeFanOut = 1 },
+		"--matching-rounds":  func(c *Config) { c.MatchingRounds = 0 },
+		"--isolation-rate":   func(c *Config) { c.Isolation.Rate = maxRate + 1 },
+		"--isolation-burst":  func(c *Config) { c.Isolation.Burst = 0 },
+		"--isolation-rounds": func(c *Config) { c.Isolation.Rounds = 0 },
+		"--isolation-time":   func(c *Config) { c.Isolation.Time = 0 },
 	} {
 		c := testConfig()
 		spoil(c)

@@ -128,34 +128,37 @@ func (t *target) detours(ctx context.Context) (detours, error) {
 // nothing slips by.
 func (t *target) left(ctx context.Context) (string, error) {
 	for _, name := range []string{loopStream, bus.StreamEvents, bus.StreamDeliveries, bus.StreamRetries, bus.StreamRecords} {
-		stream, err := t.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("look at stream %s: %w", name, err)
-		}
-		if waiting := stream.CachedInfo().State.Msgs; name == bus.StreamRetries && waiting > 0 {
-			return fmt.Sprintf("%d timers", waiting), nil
-		}
-		consumers := stream.ListConsumers(ctx)
-		left := ""
-		for info := range consumers.Info() {
-			if info.NumPending > 0 || info.NumAckPending > 0 {
-				left = fmt.Sprintf("consumer %s: %d waiting, %d in work", info.Name, info.NumPending, info.NumAckPending)
-			}
-		}
-		if err := consumers.Err(); err != nil {
-			return "", fmt.Errorf("look at the consumers of %s: %w", name, err)
-		}
-		if left != "" {
-			return left, nil
-		}
-		if name == bus.StreamRecords {
-			if left, err := t.records.left(ctx, stream.CachedInfo().State.LastSeq); left != "" || err != nil {
-				return left, err
-			}
+		if left, err := t.leftIn(ctx, name); left != "" || err != nil {
+			return left, err
 		}
 	}
 	return "", nil
+}
+
+// leftIn says what is left in one stream.
+func (t *target) leftIn(ctx context.Context, name string) (string, error) {
+	stream, err := t.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look at stream %s: %w", name, err)
+	}
+	if waiting := stream.CachedInfo().State.Msgs; name == bus.StreamRetries && waiting > 0 {
+		return fmt.Sprintf("%d timers", waiting), nil
+	}
+	consumers := stream.ListConsumers(ctx)
+	left := ""
+	for info := range consumers.Info() {
+		if info.NumPending > 0 || info.NumAckPending > 0 {
+			left = fmt.Sprintf("consumer %s: %d waiting, %d in work", info.Name, info.NumPending, info.NumAckPending)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return "", fmt.Errorf("look at the consumers of %s: %w", name, err)
+	}
+	if left == "" && name == bus.StreamRecords {
+		return t.records.left(ctx, stream.CachedInfo().State.LastSeq)
+	}
+	return left, nil
 }

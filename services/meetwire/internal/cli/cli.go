@@ -26,6 +26,11 @@ type Commands struct {
 	Teams         teams         `cmd:"" help:"Teams of an organization."`
 	Triggers      triggers      `cmd:"" help:"Triggers: the types of events that webhooks can ask for."`
 	Webhooks      webhooks      `cmd:"" help:"Webhooks: where events are sent."`
+	Events        events        `cmd:"" help:"Events: what happened."`
+	Rejects       rejects       `cmd:"" help:"Rejects: what was published and could not be accepted."`
+	Deliveries    deliveries    `cmd:"" help:"Deliveries: one event for one webhook each."`
+	DeadLetters   deadLetters   `cmd:"" help:"Dead letters: deliveries that are not tried any more."`
+	Tail          tail          `cmd:"" help:"Show attempts as they are made."`
 	Secrets       secrets       `cmd:"" help:"The signing secret of an organization."`
 	Keys          keys          `cmd:"" help:"API keys of an organization."`
 	Audit         audit         `cmd:"" help:"The audit log: who has changed what."`

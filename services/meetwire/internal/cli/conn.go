@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/genproto/googleapis/api/httpbody"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -42,8 +43,8 @@ const (
 	maxAnswer   = 64 << 20
 )
 
-// errNoStreams is returned for methods that REST does not have.
-var errNoStreams = errors.New("the REST API has no such method")
+// errNoMethod is returned for methods that REST does not have.
+var errNoMethod = errors.New("the REST API has no such method")
 
 func newConn(server string, key secret.String) (*conn, error) {
 	parsed, err := url.Parse(server)
@@ -56,11 +57,6 @@ func newConn(server string, key secret.String) (*conn, error) {
 		// The key must not be carried elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
-}
-
-// NewStream implements grpc.ClientConnInterface.
-func (*conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, errNoStreams
 }
 
 // Invoke implements grpc.ClientConnInterface.
@@ -132,9 +128,10 @@ func (c *conn) request(ctx context.Context, method string, in proto.Message) (*h
 		}
 		body = bytes.NewReader(encoded)
 	default:
-		encoded, err := protojson.Marshal(in.ProtoReflect().Get(in.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(field))).Message().Interface())
+		inner := in.ProtoReflect().Get(in.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(field))).Message().Interface()
+		encoded, err := bodyOf(inner)
 		if err != nil {
-			return nil, fmt.Errorf("write the request: %w", err)
+			return nil, err
 		}
 		body = bytes.NewReader(encoded)
 		bound[field] = true
@@ -158,16 +155,28 @@ func (c *conn) request(ctx context.Context, method string, in proto.Message) (*h
 	return request, nil
 }
 
+// bodyOf writes a message as the body of a request. One that stands for a body is it.
+func bodyOf(message proto.Message) ([]byte, error) {
+	if raw, ok := message.(*httpbody.HttpBody); ok {
+		return raw.GetData(), nil
+	}
+	encoded, err := protojson.Marshal(message)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	return encoded, nil
+}
+
 // ruleOf returns how REST has a method, such as /meetwire.subscription.v1.WebhookService/GetWebhook.
 func ruleOf(method string) (*annotations.HttpRule, error) {
 	name := strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", ".")
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
 	if err != nil {
-		return nil, errNoStreams
+		return nil, errNoMethod
 	}
 	rule, ok := proto.GetExtension(found.Options(), annotations.E_Http).(*annotations.HttpRule)
 	if !ok || rule == nil {
-		return nil, errNoStreams
+		return nil, errNoMethod
 	}
 	return rule, nil
 }

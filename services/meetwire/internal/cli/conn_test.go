@@ -168,9 +168,9 @@ func TestServersThatAreNotMeetwire(t *testing.T) {
 	require.NoError(t, err)
 	in := &subscriptionv1.GetWebhookRequest{Name: hook}
 	require.ErrorContains(t, conn.Invoke(t.Context(), "/meetwire.subscription.v1.WebhookService/GetWebhook", in, &subscriptionv1.Webhook{}), "right --server")
-	require.ErrorIs(t, conn.Invoke(t.Context(), "/meetwire.delivery.v1.InternalService/Purge", in, &deliveryv1.Delivery{}), errNoStreams)
+	require.ErrorIs(t, conn.Invoke(t.Context(), "/meetwire.delivery.v1.InternalService/Purge", in, &deliveryv1.Delivery{}), errNoMethod)
 	_, err = conn.NewStream(t.Context(), nil, "")
-	require.ErrorIs(t, err, errNoStreams)
+	require.ErrorIs(t, err, errNoMethod)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

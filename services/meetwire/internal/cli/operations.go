@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
@@ -33,40 +38,94 @@ func (c *operationsGet) Run(s *Session) error {
 
 type operationsWait struct{ operationArg }
 
-// waitPeriod is how often it is looked whether an operation has ended.
-const waitPeriod = 500 * time.Millisecond
-
 // errOperationFailed is returned for an operation that has ended without having done everything.
 var errOperationFailed = errors.New("the operation has not succeeded")
 
 // Run implements the command.
 func (c *operationsWait) Run(s *Session) error {
-	name, client, err := s.operationOf(c.Operation)
+	name, err := s.name("operations", c.Operation)
 	if err != nil {
 		return err
 	}
-	ticker := time.NewTicker(waitPeriod)
-	defer ticker.Stop()
-	for {
-		answer, err := client.GetOperation(s.ctx, &operationv1.GetOperationRequest{Name: name})
-		if err != nil {
-			return err
+	return s.followOperation(name)
+}
+
+// How often in a row a stream that broke off is begun again, and how long after.
+const (
+	maxBreaks = 30
+	breakWait = time.Second
+)
+
+// followOperation shows the progress of an operation until it has ended, and then the operation. It fails when the
+// operation has not succeeded. While Meetwire cannot be reached for a moment, it waits.
+func (s *Session) followOperation(name string) error {
+	conn, err := s.conn()
+	if err != nil {
+		return err
+	}
+	client := operationv1.NewOperationServiceClient(conn)
+	shown := s.newProgress()
+	for breaks := 1; ; breaks++ {
+		ended, heard, err := s.watchOperation(client, name, shown)
+		switch {
+		case err != nil && (status.Code(err) != codes.Unavailable || s.ctx.Err() != nil):
+			return shown.abandon(err)
+		case ended != nil:
+			return s.operationEnded(ended, shown)
+		case heard:
+			breaks = 0
+		case breaks >= maxBreaks:
+			return shown.abandon(err)
 		}
-		if answer.GetDone() {
-			if err := s.show(answer, operationColumns()); err != nil {
-				return err
-			}
-			if answer.GetState() != operationv1.Operation_STATE_SUCCEEDED {
-				return errOperationFailed
-			}
-			return nil
-		}
+		timer := time.NewTimer(breakWait)
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-s.ctx.Done():
-			return s.ctx.Err()
+			timer.Stop()
+			return shown.abandon(s.ctx.Err())
 		}
 	}
+}
+
+// watchOperation shows what a stream tells. It returns the operation when it has ended, and whether anything was heard.
+func (s *Session) watchOperation(client operationv1.OperationServiceClient, name string, shown *progress) (ended *operationv1.Operation, heard bool, err error) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	stream, err := client.WatchOperation(ctx, &operationv1.WatchOperationRequest{Name: name})
+	if err != nil {
+		return nil, false, err
+	}
+	for {
+		operation, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			// Whoever tells an operation to its end has told that it is done.
+			return nil, heard, status.Error(codes.Unavailable, "the stream has ended before the operation")
+		}
+		if err != nil {
+			return nil, heard, err
+		}
+		heard = true
+		if operation.GetDone() {
+			return operation, true, nil
+		}
+		if err := shown.show(operation); err != nil {
+			return nil, true, err
+		}
+	}
+}
+
+// operationEnded shows an operation that has ended.
+func (s *Session) operationEnded(operation *operationv1.Operation, shown *progress) error {
+	if err := shown.end(operation); err != nil {
+		return err
+	}
+	if err := s.show(operation, operationColumns()); err != nil {
+		return err
+	}
+	if operation.GetState() != operationv1.Operation_STATE_SUCCEEDED {
+		return errOperationFailed
+	}
+	return nil
 }
 
 type operationsCancel struct{ operationArg }

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"slices"
 	"strings"
-	"time"
 
 	operationv1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
@@ -143,7 +141,8 @@ func (c *auditList) Run(s *Session) error {
 		return err
 	}
 	answer, err := subscriptionv1.NewAuditServiceClient(conn).ListAuditLogEntries(s.ctx, &subscriptionv1.ListAuditLogEntriesRequest{
-		Parent: parent, PageSize: int32(c.Limit), PageToken: c.PageToken, Filter: c.filter(), //nolint:gosec // G115: checked by the API
+		Parent: parent, PageSize: int32(c.Limit), PageToken: c.PageToken, //nolint:gosec // G115: checked by the API
+		Filter: newFilter().is("action", c.Action).is("actor", c.Actor).is("resource", c.Resource).between("create_time", c.Since, c.Until).String(),
 	})
 	if err != nil {
 		return err
@@ -154,23 +153,6 @@ func (c *auditList) Run(s *Session) error {
 		return err
 	}
 	return s.more(answer.GetNextPageToken())
-}
-
-func (c *auditList) filter() string {
-	var parts []string
-	for field, value := range map[string]string{"actor": c.Actor, "action": c.Action, "resource": c.Resource} {
-		if value != "" {
-			parts = append(parts, field+`="`+strings.ReplaceAll(value, `"`, `\"`)+`"`)
-		}
-	}
-	slices.Sort(parts)
-	if c.Since != nil {
-		parts = append(parts, `create_time>="`+time.Time(*c.Since).Format(time.RFC3339Nano)+`"`)
-	}
-	if c.Until != nil {
-		parts = append(parts, `create_time<"`+time.Time(*c.Until).Format(time.RFC3339Nano)+`"`)
-	}
-	return strings.Join(parts, " AND ")
 }
 
 type operations struct {
@@ -187,8 +169,12 @@ func operationColumns() []column {
 		{"type", "type"},
 		{"target", "=target"},
 		{"state", "state"},
+		{"dry run", "dry_run"},
+		{"total", "total_count"},
 		{"processed", "processed_count"},
 		{"affected", "affected_count"},
+		{"skipped", "skipped_count"},
+		{"may repeat", "repeat_count"},
 		{"begun", "create_time"},
 		{"ended", "end_time"},
 		{"error", "error.message"},

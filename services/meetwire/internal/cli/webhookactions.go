@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -146,6 +147,66 @@ func (c *webhooksPreview) Run(s *Session) error {
 		return s.warn("It would not be sent as the webhook is: " + answer.GetMismatch() + " says no.")
 	}
 	return nil
+}
+
+type webhooksTest struct {
+	Webhook    string `arg:"" optional:"" help:"Id. Without it --url says where to send."`
+	URL        string `help:"URL of a webhook that is not saved." name:"url"`
+	Dialect    string `help:"Its dialect. Default: standard."`
+	SecretFile string `help:"File with its secret; - reads from standard input. Default: one made for this test." placeholder:"FILE"`
+	Trigger    string `help:"Trigger whose sample is sent. Default: the webhook's first; meeting.booked for one that is not saved."`
+	EventFile  string `help:"File with a CloudEvents document to send instead; - reads from standard input." placeholder:"FILE"`
+}
+
+// errTestWhat is returned when it is not said what is to be tested.
+var errTestWhat = usageError("give the id of a webhook, or --url for one that is not saved; --dialect and --secret-file are for that")
+
+// Run implements the command.
+func (c *webhooksTest) Run(s *Session) error {
+	if (c.Webhook == "") == (c.URL == "") || c.Webhook != "" && c.Dialect+c.SecretFile != "" {
+		return errTestWhat
+	}
+	parent, err := s.organization()
+	if err != nil {
+		return err
+	}
+	request := &subscriptionv1.TestWebhookRequest{Parent: parent, Trigger: c.Trigger}
+	if c.Webhook != "" {
+		name, err := s.name("webhooks", c.Webhook)
+		if err != nil {
+			return err
+		}
+		request.Parent, _, _ = strings.Cut(name, "/webhooks/")
+		request.Webhook = &subscriptionv1.Webhook{Name: name}
+	} else {
+		given, err := s.readSecret(c.SecretFile)
+		if err != nil {
+			return err
+		}
+		request.Webhook = &subscriptionv1.Webhook{
+			DisplayName: "Test", TargetUrl: c.URL, Dialect: c.Dialect, Secret: given.Reveal(),
+			Triggers: []string{cmp.Or(c.Trigger, "meeting.booked")},
+		}
+	}
+	if c.EventFile != "" {
+		event, err := s.readFile(c.EventFile)
+		if err != nil {
+			return err
+		}
+		request.Event = string(event)
+	}
+	client, err := s.webhookClient()
+	if err != nil {
+		return err
+	}
+	answer, err := client.TestWebhook(s.ctx, request)
+	if err != nil {
+		return err
+	}
+	if s.connection.Output != "table" {
+		return s.showRaw(answer)
+	}
+	return s.showAttempt(answer.GetAttempt())
 }
 
 type webhooksCheckDuplicates struct {

@@ -22,7 +22,12 @@ type webhooks struct {
 	RotateSecret    webhooksRotateSecret    `cmd:"" help:"Give a webhook a new secret; the ones before stay valid for a while."`
 	ActivateSecret  webhooksActivateSecret  `cmd:"" help:"Let only the newest secret be valid from now on."`
 	RevealSecret    webhooksRevealSecret    `cmd:"" help:"Show the secrets of a webhook. This is audited."`
+	Test            webhooksTest            `cmd:"" help:"Send a sample, or a given event, now and once, and show the answer."`
 	Preview         webhooksPreview         `cmd:"" help:"Show the request that a webhook would send, without sending it."`
+	Backfill        webhooksBackfill        `cmd:"" help:"Send a webhook what happened in a time range."`
+	Health          webhooksHealth          `cmd:"" help:"Show how the deliveries of a webhook go, and how it is treated for that."`
+	Matching        webhooksMatching        `cmd:"" help:"Show what a webhook has missed, and whether its filter fails."`
+	Statistics      webhooksStatistics      `cmd:"" help:"Show how the attempts of a webhook went, hour by hour."`
 	CheckDuplicates webhooksCheckDuplicates `cmd:"" help:"Find webhooks that send a trigger to a URL already."`
 }
 

@@ -25,6 +25,8 @@ const parent = "organizations/" + Organization
 // Addresses are where everything is.
 type Addresses struct {
 	REST, NATS, Subscription, Ingest, Delivery string
+	// NATSUser is how the nats command is told as whom to publish, with a space in front; empty where NATS has no users.
+	NATSUser string
 }
 
 // API calls subscription as an operator.

@@ -190,7 +190,7 @@ Try next, in another terminal:
     "displayName": "Mine", "targetUrl": "%[4]s", "triggers": ["contact.updated"], "secret": "%[5]s"}'
 
   # 2. an event, over NATS ...
-  nats -s %[6]s pub events.%[7]s.contact.updated -H Nats-Msg-Id:%[7]s:/me:1 \
+  nats -s %[6]s%[9]s pub events.%[7]s.contact.updated -H Nats-Msg-Id:%[7]s:/me:1 \
     '{"specversion":"1.0","source":"/me","id":"1","type":"contact.updated","data":%[8]s}'
   # ... or over REST
   curl -s -H "Authorization: Bearer $KEY" %[2]s/v1/%[3]s/events \
@@ -201,7 +201,7 @@ Try next, in another terminal:
   curl -s -H "Authorization: Bearer $KEY" %[2]s/v1/<name of a delivery>/attempts
 
 Ctrl-C stops it; the next start finds its data again.
-`, shownKey(key), addresses.REST, parent, r.url(pathYours), r.secret(), addresses.NATS, Organization, `{"id":"con_42","email":"ines@example.org"}`)
+`, shownKey(key), addresses.REST, parent, r.url(pathYours), r.secret(), addresses.NATS, Organization, `{"id":"con_42","email":"ines@example.org"}`, addresses.NATSUser)
 	return err
 }
 

@@ -16,19 +16,24 @@ const startTime = time.Minute
 // errNotReady is returned when the server does not take connections in time.
 var errNotReady = errors.New("nats-server did not take connections in time")
 
-// Start starts a server that keeps its streams in a folder. Port 0 is a free one.
-func Start(folder string, port int, logger *slog.Logger) (*server.Server, error) {
+// Start starts a server that keeps its streams in a folder. Port 0 is a free one. Without users anybody on this machine
+// may do anything; with them, they alone what they need.
+func Start(folder string, port int, users *Users, logger *slog.Logger) (*server.Server, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "meetwire-up",
-		Host:       "127.0.0.1",
-		Port:       port,
-		JetStream:  true,
-		StoreDir:   folder,
-		NoSigs:     true,
-	})
+	options := &server.Options{}
+	if users != nil {
+		var err error
+		if options, err = users.options(); err != nil {
+			return nil, err
+		}
+	}
+	options.ServerName = "meetwire-up"
+	options.Host, options.Port = "127.0.0.1", port
+	options.JetStream, options.StoreDir = true, folder
+	options.NoSigs = true
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, fmt.Errorf("make nats-server: %w", err)
 	}

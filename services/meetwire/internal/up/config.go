@@ -17,6 +17,8 @@ type Config struct {
 	HTTPAddr    string        `help:"Address to serve REST on; when its port is taken, a free one." name:"http-addr" default:"127.0.0.1:8080" env:"MEETWIRE_HTTP_ADDR"`
 	NATSPort    int           `help:"Port of the embedded NATS; when it is taken, a free one." name:"nats-port" default:"4222" env:"MEETWIRE_NATS_PORT"`
 	NATSURL     secret.String `help:"Use this NATS instead of an embedded one." name:"nats-url" env:"MEETWIRE_NATS_URL"`
+	Secure      bool          `help:"Have users in the embedded NATS: each service, and each publisher, may do what it needs and nothing else. Their passwords are kept in the data folder."`
+	Publisher   []string      `help:"With --secure: organization that gets a NATS user of its own, publisher-ORGANIZATION, for its events; can be given several times." placeholder:"ORGANIZATION" sep:"none"`
 	DatabaseURL secret.String `help:"Use this Postgres instead of a private one." env:"MEETWIRE_DATABASE_URL"`
 	OperatorKey secret.String `help:"Use this operator's API key instead of one made for this run." env:"MEETWIRE_OPERATOR_KEY"`
 	Streams     bus.Config    `embed:""`

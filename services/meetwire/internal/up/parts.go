@@ -9,11 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +21,6 @@ import (
 	"github.com/meetwire/meetwire/pkg/rpc"
 	"github.com/meetwire/meetwire/pkg/seal"
 	"github.com/meetwire/meetwire/pkg/secret"
-	"github.com/meetwire/meetwire/services/meetwire/internal/localnats"
 )
 
 // registryFor labels the metrics of one service: in one process they share a registry.
@@ -155,38 +152,6 @@ func openPostgres(ctx context.Context, config Config, folder *folder, logger *sl
 	return server.URL(), "127.0.0.1:" + strconv.Itoa(server.Port()) + " (private)", nil
 }
 
-// openNATS starts an embedded nats-server, unless the configuration names one.
-func openNATS(config Config, folder *folder, logger *slog.Logger, closers *closers) (string, error) {
-	if !config.NATSURL.IsZero() {
-		return config.NATSURL.Reveal(), nil
-	}
-	port := config.NATSPort
-	if port != 0 {
-		// Only to see whether it is free: nats-server itself waits and says nothing.
-		probe, err := listenOrFree("127.0.0.1:" + strconv.Itoa(port))
-		if err != nil {
-			return "", err
-		}
-		_, free, err := net.SplitHostPort(probe.Addr().String())
-		if err = errors.Join(err, probe.Close()); err != nil {
-			return "", fmt.Errorf("look for a free port: %w", err)
-		}
-		if port, err = strconv.Atoi(free); err != nil {
-			return "", fmt.Errorf("look for a free port: %w", err)
-		}
-	}
-	server, err := localnats.Start(folder.in("nats"), port, logger)
-	if err != nil {
-		return "", err
-	}
-	closers.add("NATS", func(context.Context) error {
-		server.Shutdown()
-		server.WaitForShutdown()
-		return nil
-	})
-	return server.ClientURL(), nil
-}
-
 // listenOrFree listens on an address, or when its port is taken on a free one.
 func listenOrFree(address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address) //nolint:noctx // listening on loopback does not wait
@@ -202,27 +167,3 @@ func listenOrFree(address string) (net.Listener, error) {
 	}
 	return listener, nil
 }
-
-// display shows the URLs of NATS without what must not be seen: the user may have given several, with or without
-// a scheme.
-func display(urls string) string {
-	shown := strings.Split(urls, ",")
-	for i, raw := range shown {
-		raw = strings.TrimSpace(raw)
-		if !strings.Contains(raw, "://") {
-			raw = "nats://" + raw
-		}
-		parsed, err := url.Parse(raw)
-		if err != nil {
-			return "yours"
-		}
-		if parsed.User != nil {
-			parsed.User = url.User(redacted) // a token stands where a user name would
-		}
-		shown[i] = parsed.String()
-	}
-	return strings.Join(shown, ",")
-}
-
-// redacted stands for credentials.
-const redacted = "REDACTED"

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
 
 	"github.com/meetwire/meetwire/pkg/boot"
@@ -70,6 +71,7 @@ type stack struct {
 	key       secret.String
 	ops       string
 	postgres  string
+	nats      *natsAccess
 	parts     []part
 	api       *demo.API
 
@@ -91,11 +93,11 @@ func start(ctx context.Context, config Config, folder *folder, logger *slog.Logg
 		return nil, err
 	}
 	s.postgres = where
-	natsURL, err := openNATS(config, folder, logger, closers)
+	access, err := openNATS(config, folder, logger, closers)
 	if err != nil {
 		return nil, err
 	}
-	s.addresses.NATS = display(natsURL)
+	s.nats, s.addresses.NATS, s.addresses.NATSUser = access, display(access.url), access.publisherFlags()
 	credentials, err := makeCredentials(config, folder)
 	if err != nil {
 		return nil, err
@@ -113,14 +115,14 @@ func start(ctx context.Context, config Config, folder *folder, logger *slog.Logg
 	s.addresses.Ingest = listeners.ingest.Addr().String()
 	s.addresses.Delivery = listeners.delivery.Addr().String()
 	s.ops = listeners.ops.Addr().String()
-	if err := s.services(ctx, config, databaseURL, natsURL, credentials, listeners, logger, closers); err != nil {
+	if err := s.services(ctx, config, databaseURL, credentials, listeners, logger, closers); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // services makes the four services as their own processes would, with connections of their own.
-func (s *stack) services(ctx context.Context, config Config, databaseURL secret.String, natsURL string, credentials credentials, listeners *listeners, logger *slog.Logger, closers *closers) error {
+func (s *stack) services(ctx context.Context, config Config, databaseURL secret.String, credentials credentials, listeners *listeners, logger *slog.Logger, closers *closers) error {
 	registry := telemetry.NewRegistry()
 	pool, err := pg.Open(ctx, pg.Config{DatabaseURL: databaseURL, MaxConns: 20})
 	if err != nil {
@@ -129,28 +131,26 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	closers.add("database pool", func(context.Context) error { pool.Close(); return nil })
 	for _, migrate := range []func() error{
 		func() error { return subscription.Migrate(ctx, pool) },
+		func() error { return ingest.Migrate(ctx, pool) },
 		func() error { return delivery.Migrate(ctx, pool) },
 	} {
 		if err := migrate(); err != nil {
 			return err
 		}
 	}
-	natsConfig := bus.NATSConfig{NATSURL: secret.New(natsURL)}
-	subscriptionNATS, err := bus.Connect(ctx, "meetwire subscription", natsConfig, logger)
-	if err != nil {
-		return err
+	connections := make(map[string]*nats.Conn)
+	for _, user := range []string{bus.UserSubscription, bus.UserIngest, bus.UserDelivery} {
+		config, err := s.nats.as(user)
+		if err != nil {
+			return err
+		}
+		conn, err := bus.Connect(ctx, "meetwire "+user, config, logger)
+		if err != nil {
+			return err
+		}
+		closers.add(user+"'s NATS connection", func(context.Context) error { conn.Close(); return nil })
+		connections[user] = conn
 	}
-	closers.add("subscription's NATS connection", func(context.Context) error { subscriptionNATS.Close(); return nil })
-	ingestNATS, err := bus.Connect(ctx, "meetwire ingest", natsConfig, logger)
-	if err != nil {
-		return err
-	}
-	closers.add("ingest's NATS connection", func(context.Context) error { ingestNATS.Close(); return nil })
-	deliveryNATS, err := bus.Connect(ctx, "meetwire delivery", natsConfig, logger)
-	if err != nil {
-		return err
-	}
-	closers.add("delivery's NATS connection", func(context.Context) error { deliveryNATS.Close(); return nil })
 
 	token := rpc.WithServiceToken(credentials.serviceToken)
 	dial := func(address string, options ...rpc.Option) (*grpc.ClientConn, error) {
@@ -186,7 +186,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		FeedRetention: feedRetention, AllowedTargets: loopback(),
 	}, subscription.Deps{
 		Logger: logger, Registry: registryFor(registry, "subscription"), DB: pool, Listener: listeners.subscription,
-		NATS: subscriptionNATS, Ingest: ingestConn, Delivery: deliveryConn,
+		NATS: connections[bus.UserSubscription], Ingest: ingestConn, Delivery: deliveryConn,
 	})
 	if err != nil {
 		return err
@@ -194,17 +194,17 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	ingestService, err := ingest.New(ingest.Config{
 		ServiceToken: credentials.serviceToken, MaxConfigAge: time.Minute, Streams: config.Streams,
 	}, ingest.Deps{
-		Logger: logger, Registry: registryFor(registry, "ingest"), NATS: ingestNATS,
-		Listener: listeners.ingest, Subscription: subscriptionConn, Grace: grace,
+		Logger: logger, Registry: registryFor(registry, "ingest"), DB: pool, NATS: connections[bus.UserIngest],
+		Listener: listeners.ingest, Subscription: subscriptionConn, Delivery: deliveryConn, Grace: grace,
 	})
 	if err != nil {
 		return err
 	}
 	deliveryService, err := delivery.New(delivery.Config{
 		ServiceToken: credentials.serviceToken, Keyset: credentials.keyset, AllowedTargets: loopback(),
-		Concurrency: 1000, Retention: 30 * 24 * time.Hour, MaxConfigAge: time.Minute, Streams: config.Streams,
+		Concurrency: 1000, MaxAttempts: 4096, Retention: 30 * 24 * time.Hour, PayloadRetention: 30 * 24 * time.Hour, MaxConfigAge: time.Minute, Streams: config.Streams,
 	}, delivery.Deps{
-		Logger: logger, Registry: registryFor(registry, "delivery"), DB: pool, NATS: deliveryNATS,
+		Logger: logger, Registry: registryFor(registry, "delivery"), DB: pool, NATS: connections[bus.UserDelivery],
 		Listener: listeners.delivery, Subscription: subscriptionConn, Grace: grace,
 	})
 	if err != nil {
@@ -225,7 +225,9 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	}
 	s.opsHandler = telemetry.OpsHandler(registry, s.ready)
 	s.opsListener = listeners.ops
-	s.publishTo = natsConfig
+	if s.publishTo, err = s.nats.as(bus.UserPublisher); err != nil {
+		return err
+	}
 	s.api, err = demo.NewAPI(ports[0], credentials.operatorKey)
 	return err
 }
@@ -287,6 +289,9 @@ func (s *stack) tell(stdout io.Writer) error {
   operator key    %s
 `, s.addresses.REST, s.addresses.REST, s.addresses.REST, s.addresses.NATS, s.postgres,
 		s.addresses.Subscription, s.addresses.Ingest, s.addresses.Delivery, s.ops, s.showKey())
+	if err == nil && s.nats.users != nil {
+		_, err = fmt.Fprintf(stdout, "  passwords       %s   (of the users of NATS; for your eyes only)\n", s.nats.passwords)
+	}
 	return err
 }
 

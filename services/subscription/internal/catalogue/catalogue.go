@@ -120,6 +120,10 @@ func operational() []Trigger {
 			ID: "delivery.dead_lettered", Group: meetwire, DisplayName: "Deliveries dead-lettered", Operational: true,
 			Description: "Deliveries of a webhook became dead letters. There is one event for each webhook, reason and minute.",
 		},
+		{
+			ID: "delivery.dead_letters_expiring", Group: meetwire, DisplayName: "Dead letters about to expire", Operational: true,
+			Description: "Dead letters of a webhook expire in three days unless they are replayed. There is one event for each webhook and day.",
+		},
 	}
 }
 

@@ -33,7 +33,7 @@ func TestTriggersAreOrderedByGroupAndID(t *testing.T) {
 	require.Equal(t, []string{
 		"Contacts/contact.updated",
 		"Meetings/meeting.booked", "Meetings/meeting.canceled", "Meetings/meeting.no_show", "Meetings/meeting.rescheduled",
-		"Meetwire/delivery.dead_lettered", "Meetwire/secret.rotated",
+		"Meetwire/delivery.dead_lettered", "Meetwire/delivery.dead_letters_expiring", "Meetwire/secret.rotated",
 		"Meetwire/webhook.deleted", "Meetwire/webhook.disabled", "Meetwire/webhook.enabled",
 		"Notes/meeting.notes_ready",
 		"Training/assessment.completed", "Training/enrolment.created",
@@ -96,6 +96,8 @@ func TestRequiredFields(t *testing.T) {
 		"webhook.deleted":        append([]string{"time"}, webhook...),
 		"secret.rotated":         {"grace_period_seconds", "time"},
 		"delivery.dead_lettered": append([]string{"reason", "minute", "count"}, webhook...),
+
+		"delivery.dead_letters_expiring": append([]string{"day", "count"}, webhook...),
 	}
 	triggers := setup(t)
 	require.Len(t, want, len(triggers))

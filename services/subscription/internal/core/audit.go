@@ -23,7 +23,27 @@ const (
 	ActionGenerate  Action = "generate"
 	ActionCancel    Action = "cancel"
 	ActionReencrypt Action = "reencrypt"
+	// These are done with the other services.
+	ActionReplay   Action = "replay"
+	ActionBackfill Action = "backfill"
+	ActionErase    Action = "erase"
+	ActionResubmit Action = "resubmit"
+	ActionResend   Action = "resend"
+	ActionRetry    Action = "retry"
+	ActionPurge    Action = "purge"
 )
+
+// Known reports whether the action is one of those that an entry of the audit log may have.
+func (a Action) Known() bool {
+	switch a {
+	case ActionCreate, ActionUpdate, ActionDelete, ActionPause, ActionResume, ActionEnable, ActionDisable, ActionRotate,
+		ActionActivate, ActionReveal, ActionGenerate, ActionCancel, ActionReencrypt,
+		ActionReplay, ActionBackfill, ActionErase, ActionResubmit, ActionResend, ActionRetry, ActionPurge:
+		return true
+	default:
+		return false
+	}
+}
 
 // SystemActor is the actor of what Meetwire does by itself.
 const SystemActor = "system"

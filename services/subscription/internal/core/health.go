@@ -29,6 +29,7 @@ type HealthReport struct {
 const (
 	TriggerWebhookDisabled = "webhook.disabled"
 	TriggerDeadLettered    = "delivery.dead_lettered"
+	TriggerExpiring        = "delivery.dead_letters_expiring"
 )
 
 // Event returns the event that tells that the webhook was disabled because of the report.
@@ -55,6 +56,17 @@ type DeadLetterCount struct {
 	Reason       string
 	Minute       time.Time // its beginning
 	Count        int64
+	Expiring     bool // they are those that expire on the day that begins with the minute
+}
+
+// Event returns the trigger and the data of the event that tells of the count, and what tells it from others of the
+// webhook.
+func (c DeadLetterCount) Event() (trigger, key string, data Document) {
+	at := c.Minute.UTC().Format(time.RFC3339)
+	if c.Expiring {
+		return TriggerExpiring, "expiring:" + at, Document{"day": at, "count": c.Count}
+	}
+	return TriggerDeadLettered, c.Reason + ":" + at, Document{"reason": c.Reason, "minute": at, "count": c.Count}
 }
 
 // KeyUse is when an API key was last used.

@@ -120,3 +120,11 @@ func auditMessage(e core.AuditEntry) (*subscriptionv1.AuditLogEntry, error) {
 	}
 	return message, nil
 }
+
+// ofOrganization is empty, which is the installation and all organizations, for organizations/-.
+func ofOrganization(slug string) string {
+	if slug == core.AnyOrganization {
+		return ""
+	}
+	return slug
+}

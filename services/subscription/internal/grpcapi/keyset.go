@@ -30,5 +30,5 @@ func (s *Keyset) ReencryptSecrets(ctx context.Context, _ *subscriptionv1.Reencry
 	if err != nil {
 		return nil, err
 	}
-	return operationMessage(o), nil
+	return operationMessage(o)
 }

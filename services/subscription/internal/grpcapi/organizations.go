@@ -116,7 +116,7 @@ func (s *Organizations) DeleteOrganization(ctx context.Context, req *subscriptio
 	if err != nil {
 		return nil, err
 	}
-	return operationMessage(operation), nil
+	return operationMessage(operation)
 }
 
 // organizationChange returns what a request wants to be changed.

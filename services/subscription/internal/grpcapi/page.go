@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/meetwire/meetwire/pkg/aip"
@@ -83,3 +84,26 @@ type apiKeyCursor struct {
 }
 
 func (c apiKeyCursor) valid() bool { return !c.Time.IsZero() && !strings.Contains(c.ID, "\x00") }
+
+// newestCursor is a place in a list that begins with the newest. Its zero value is the beginning.
+type newestCursor struct {
+	Time time.Time `json:"time"`
+	ID   uuid.UUID `json:"id"`
+}
+
+func (c newestCursor) valid() bool { return !c.Time.IsZero() }
+
+// time is later than everything that is stored at the beginning.
+func (c newestCursor) time() time.Time {
+	if c.Time.IsZero() {
+		return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	}
+	return c.Time
+}
+
+func (c newestCursor) id() uuid.UUID {
+	if c.Time.IsZero() {
+		return uuid.Max
+	}
+	return c.ID
+}

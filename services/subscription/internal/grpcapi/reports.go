@@ -21,6 +21,8 @@ type ReportStore interface {
 	ReportDeadLetters(ctx context.Context, counts []core.DeadLetterCount) error
 	// TouchAPIKeys notes when API keys were used.
 	TouchAPIKeys(ctx context.Context, uses []core.KeyUse) error
+	// RecordAction writes an entry of the audit log, once. fault.NotFound when its organization is gone.
+	RecordAction(ctx context.Context, e core.AuditEntry) error
 }
 
 // Config implements ConfigService: the feed, and what the other services report.
@@ -75,7 +77,7 @@ func (s *Config) ReportDeadLetters(ctx context.Context, req *configv1.ReportDead
 		}
 		counts[i] = core.DeadLetterCount{
 			Organization: count.GetOrganization(), Webhook: count.GetWebhook(), Reason: count.GetReason(),
-			Minute: count.GetMinute().AsTime(), Count: count.GetCount(),
+			Minute: count.GetMinute().AsTime(), Count: count.GetCount(), Expiring: count.GetExpiring(),
 		}
 	}
 	if err := s.store.ReportDeadLetters(ctx, counts); err != nil {

@@ -21,9 +21,10 @@ func (s *Webhooks) ResumeWebhook(ctx context.Context, req *subscriptionv1.Resume
 	var err error
 	answer.Webhook, err = s.one(req.GetName(), func(organization, id string) (core.Webhook, error) {
 		w, operation, err := s.rules.Resume(ctx, organization, id, req.GetSendMissed())
-		if operation != nil {
-			answer.Operation = operationMessage(*operation)
+		if err != nil || operation == nil {
+			return w, err
 		}
+		answer.Operation, err = operationMessage(*operation)
 		return w, err
 	})
 	if err != nil {
@@ -79,19 +80,11 @@ func (s *Webhooks) RevealWebhookSecret(ctx context.Context, req *subscriptionv1.
 
 // PreviewWebhook implements WebhookService.
 func (s *Webhooks) PreviewWebhook(ctx context.Context, req *subscriptionv1.PreviewWebhookRequest) (*subscriptionv1.PreviewWebhookResponse, error) {
-	organization, err := parseOrganization("parent", req.GetParent())
+	wanted, err := wantedPreview(req.GetParent(), req.GetWebhook())
 	if err != nil {
 		return nil, err
 	}
-	wanted := core.Preview{Organization: organization, Trigger: req.GetTrigger(), Event: req.GetEvent()}
-	w := req.GetWebhook()
-	if w.GetName() != "" {
-		if wanted.ID, err = savedWebhook(organization, w); err != nil {
-			return nil, err
-		}
-	} else if wanted.Webhook, err = webhookChange(organization, w, nil); err != nil {
-		return nil, err
-	}
+	wanted.Trigger, wanted.Event = req.GetTrigger(), req.GetEvent()
 	rendered, err := s.previews.Preview(ctx, wanted)
 	if err != nil {
 		return nil, err
@@ -119,7 +112,7 @@ func savedWebhook(organization string, w *subscriptionv1.Webhook) (string, error
 	if len(populated(w)) > 0 {
 		return "", fault.Invalid(fault.Field{
 			Path: path, Rule: "exclusive",
-			Message: "must be the only field of a saved webhook: leave it out to preview one that is not saved",
+			Message: "must be the only field of a saved webhook: leave it out for one that is not saved",
 		})
 	}
 	return id, nil

@@ -37,11 +37,12 @@ type Webhooks struct {
 	rules    *core.Webhooks
 	previews *core.Previews
 	reader   WebhookReader
+	testing  Testing
 }
 
-// NewWebhooks returns the service over the steps that change and preview webhooks, and a reader of them.
-func NewWebhooks(rules *core.Webhooks, previews *core.Previews, reader WebhookReader) *Webhooks {
-	return &Webhooks{rules: rules, previews: previews, reader: reader}
+// NewWebhooks returns the service over the steps that change and preview webhooks, a reader of them, and what sends tests.
+func NewWebhooks(rules *core.Webhooks, previews *core.Previews, reader WebhookReader, testing Testing) *Webhooks {
+	return &Webhooks{rules: rules, previews: previews, reader: reader, testing: testing}
 }
 
 // CreateWebhook implements WebhookService.

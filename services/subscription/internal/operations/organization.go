@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/meetwire/meetwire/pkg/operation"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	ingestv1 "github.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
@@ -68,7 +69,7 @@ func (r *Runner) deleteOrganization(ctx context.Context, w *core.Work) (bool, er
 		return false, r.advance(ctx, w, deleteProgress{Part: deleteLastEvents}, core.Step{})
 	case deleteLastEvents:
 		if wait := w.CreateTime.Add(r.cfg.Settle).Sub(r.cfg.Now()); wait > 0 {
-			return false, laterError{wait}
+			return false, operation.Later(wait)
 		}
 		return false, r.purgeEvents(ctx, w, deleteLastDeliveries)
 	case deleteLastDeliveries:

@@ -260,3 +260,23 @@ func TestNewNeedsEverything(t *testing.T) {
 	_, err := operations.New(operations.Config{})
 	require.ErrorContains(t, err, "are required")
 }
+
+func TestOperationsThatEndedLongAgoAreRemoved(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	old, recent := e.begin(t), e.begin(t)
+	for _, ended := range []struct {
+		id  string
+		ago string
+	}{{old.ID, "31 days"}, {recent.ID, "29 days"}} {
+		_, err := e.pool.Exec(t.Context(), `UPDATE subscription.operation SET state = 'succeeded', end_time = now() - $2::interval WHERE id = $1`, ended.id, ended.ago)
+		require.NoError(t, err)
+	}
+	e.run(t, e.box, 0)
+	require.Eventually(t, func() bool {
+		_, err := e.store.Operation(t.Context(), "acme", old.ID)
+		return fault.Is(err, fault.NotFound)
+	}, patience, tick)
+	_, err := e.store.Operation(t.Context(), "acme", recent.ID)
+	require.NoError(t, err)
+}

@@ -208,3 +208,13 @@ func storable(text string) string {
 	}
 	return string(valid)
 }
+
+// RemoveEndedOperations removes at most limit operations that have ended before a time, and returns how many. Errors:
+// fault.Unavailable.
+func (s *Store) RemoveEndedOperations(ctx context.Context, before time.Time, limit int) (int64, error) {
+	removed, err := sqlcgen.New(s.pool).RemoveEndedOperations(ctx, sqlcgen.RemoveEndedOperationsParams{Before: before, MaxRows: int64(limit)})
+	if err != nil {
+		return 0, translate(fmt.Errorf("remove operations that ended long ago: %w", err))
+	}
+	return removed, nil
+}

@@ -109,12 +109,9 @@ func (s *Store) ReportDeadLetters(ctx context.Context, counts []core.DeadLetterC
 		}
 		for _, row := range claimed {
 			count := known[deadLetterKey{row.Webhook, row.Reason, row.Minute.UTC()}]
-			minute := count.Minute.Format(time.RFC3339)
 			w := core.Webhook{Organization: count.Organization, ID: row.Webhook.String(), DisplayName: names[row.Webhook]}
-			err := c.announce(ctx, w.Organization, core.TriggerDeadLettered, w.ID+":"+count.Reason+":"+minute, w.Event(core.Document{
-				"reason": count.Reason, "minute": minute, "count": count.Count,
-			}))
-			if err != nil {
+			trigger, key, data := count.Event()
+			if err := c.announce(ctx, w.Organization, trigger, w.ID+":"+key, w.Event(data)); err != nil {
 				return err
 			}
 		}

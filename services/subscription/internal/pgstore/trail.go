@@ -19,29 +19,63 @@ func (c *change) audit(ctx context.Context, action core.Action, organization, re
 	if err != nil {
 		return fmt.Errorf("make an id for the audit log: %w", err)
 	}
-	actor := core.ActorOf(ctx)
-	row := sqlcgen.InsertAuditEntryParams{
-		ID: id, CreateTime: core.Stored(c.now()), Actor: actor.Name, Role: int32(actor.Role), Action: string(action),
-		Resource: resource, Address: actor.Address, ForwardedFor: actor.ForwardedFor, UserAgent: actor.UserAgent,
+	row, err := auditRow(core.AuditEntry{
+		Organization: organization, Time: core.Stored(c.now()), Actor: core.ActorOf(ctx), Action: action,
+		Resource: resource, Before: before, After: after,
+	})
+	if err != nil {
+		return err
 	}
-	if organization != "" {
-		row.Organization = &organization
-	}
-	for _, side := range []struct {
-		from core.Document
-		to   *[]byte
-	}{{before, &row.Before}, {after, &row.After}} {
-		if side.from == nil {
-			continue
-		}
-		if *side.to, err = json.Marshal(side.from); err != nil {
-			return fmt.Errorf("write %s for the audit log: %w", resource, err)
-		}
-	}
+	row.ID = id
 	if err := c.InsertAuditEntry(ctx, row); err != nil {
 		return fmt.Errorf("append to the audit log: %w", err)
 	}
 	return nil
+}
+
+// auditRow is the row of an entry, without its id.
+func auditRow(e core.AuditEntry) (sqlcgen.InsertAuditEntryParams, error) {
+	row := sqlcgen.InsertAuditEntryParams{
+		Organization: optional(e.Organization), CreateTime: e.Time, Actor: e.Actor.Name, Role: int32(e.Actor.Role),
+		Action: string(e.Action), Resource: e.Resource,
+		Address: e.Actor.Address, ForwardedFor: e.Actor.ForwardedFor, UserAgent: e.Actor.UserAgent,
+	}
+	for _, side := range []struct {
+		from core.Document
+		to   *[]byte
+	}{{e.Before, &row.Before}, {e.After, &row.After}} {
+		if side.from == nil {
+			continue
+		}
+		var err error
+		if *side.to, err = json.Marshal(side.from); err != nil {
+			return row, fmt.Errorf("write %s for the audit log: %w", e.Resource, err)
+		}
+	}
+	return row, nil
+}
+
+// RecordAction writes an entry of the audit log about what was done with another service; nothing when there is one with
+// its id. fault.NotFound when its organization is gone.
+func (s *Store) RecordAction(ctx context.Context, e core.AuditEntry) error {
+	row, err := auditRow(e)
+	if err != nil {
+		return err
+	}
+	if row.ID, err = uuid.Parse(e.ID); err != nil {
+		return fmt.Errorf("parse the id of an entry of the audit log: %w", err)
+	}
+	return s.write(ctx, func(ctx context.Context, c *change) error {
+		if e.Organization != "" {
+			if _, err := c.ShareOrganization(ctx, e.Organization); err != nil {
+				return read(fmt.Errorf("read organization: %w", err), core.NoOrganization(e.Organization))
+			}
+		}
+		if err := c.InsertAuditEntryOnce(ctx, sqlcgen.InsertAuditEntryOnceParams(row)); err != nil {
+			return fmt.Errorf("append to the audit log: %w", err)
+		}
+		return nil
+	})
 }
 
 // claim notes that a request makes the resource with this id, in this transaction. *core.RepeatedRequestError when it

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/services/subscription/internal/core"
 )
 
@@ -72,4 +73,37 @@ func checkAuditLists(t *testing.T, s *suite) {
 		return s.AuditEntries(t.Context(), core.AuditQuery{}, before, id, 2)
 	}, func() { s.tenants(t, "x"+uuid.NewString()) })
 	require.Equal(t, want, got)
+}
+
+func checkRecordedActions(t *testing.T, s *suite) {
+	ctx := t.Context()
+	s.tenants(t, "acme", "gone")
+	done := core.AuditEntry{
+		ID: uuid.NewString(), Organization: "acme", Time: s.stored(), Action: core.ActionErase, Resource: "organizations/acme/events/1",
+		Actor: core.Actor{Name: "apiKeys/k", Role: core.RoleAdmin, Address: "192.0.2.1", ForwardedFor: writing, UserAgent: writing},
+		After: core.Document{"subject": writing, "count": 3.0},
+	}
+	before := s.audit(t)
+	for _, err := range together(6, func(int) error { return s.RecordAction(ctx, done) }) {
+		require.NoError(t, err)
+	}
+	changed := done
+	changed.Resource = "organizations/acme/events/2"
+	require.NoError(t, s.RecordAction(ctx, changed), "it was written already")
+	require.Equal(t, append(slices.Clone(before), done), s.audit(t))
+
+	installation := core.AuditEntry{
+		ID: uuid.NewString(), Time: s.stored(), Action: core.ActionPurge, Resource: "organizations/-", Actor: core.Actor{Name: core.SystemActor},
+	}
+	require.NoError(t, s.RecordAction(ctx, installation))
+	require.Equal(t, append(before, done, installation), s.audit(t))
+
+	_, err := s.DeleteOrganization(ctx, "gone", func(core.Organization) error { return nil })
+	require.NoError(t, err)
+	before = s.audit(t)
+	for _, organization := range []string{"gone", "never"} {
+		done.ID, done.Organization = uuid.NewString(), organization
+		requireKind(t, fault.NotFound, s.RecordAction(ctx, done), organization)
+	}
+	require.Equal(t, before, s.audit(t))
 }

@@ -99,6 +99,12 @@ func changes() []call {
 		{"DeleteAPIKey", thing, func(ctx context.Context, s *suite, h household) error {
 			return s.DeleteAPIKey(ctx, h.organization, h.key)
 		}},
+		{"RecordAction", tenant, func(ctx context.Context, s *suite, h household) error {
+			return s.RecordAction(ctx, core.AuditEntry{
+				ID: uuid.NewString(), Organization: h.organization, Time: s.stored(), Action: core.ActionErase,
+				Resource: "organizations/" + h.organization, Actor: core.Actor{Name: core.SystemActor},
+			})
+		}},
 		{"ResumeOperation", thing, func(ctx context.Context, s *suite, h household) error {
 			_, err := s.ResumeOperation(ctx, h.organization, h.operation)
 			return err

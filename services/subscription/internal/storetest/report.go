@@ -202,6 +202,26 @@ func checkDeadLetters(t *testing.T, s *suite) {
 		require.NoError(t, json.Unmarshal(event.Data, &data))
 		require.Positive(t, data.Count)
 	}
+	expiring := []core.DeadLetterCount{
+		{Organization: "acme", Webhook: w.ID, Reason: "expiring", Minute: minute, Count: 7, Expiring: true},
+		{Organization: "acme", Webhook: uuid.NewString(), Reason: "expiring", Minute: minute, Count: 7, Expiring: true},
+	}
+	require.NoError(t, s.ReportDeadLetters(ctx, expiring))
+	expiring[0].Count = 5 // some were replayed, and another instance counts
+	require.NoError(t, s.ReportDeadLetters(ctx, expiring))
+	events = s.drain(t)
+	require.Len(t, events, 1, "one for each webhook and day")
+	require.Equal(t, core.TriggerExpiring, events[0].Trigger)
+	require.Equal(t, w.ID+":expiring:"+minute.UTC().Format(time.RFC3339), events[0].ID)
+	var data struct {
+		Day     time.Time
+		Count   int64
+		Webhook struct{ ID string }
+	}
+	require.NoError(t, json.Unmarshal(events[0].Data, &data))
+	require.EqualValues(t, 7, data.Count)
+	require.Equal(t, w.ID, data.Webhook.ID)
+	require.True(t, minute.Equal(data.Day))
 }
 
 func checkMail(t *testing.T, s *suite) {

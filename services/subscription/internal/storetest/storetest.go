@@ -90,6 +90,7 @@ func Run(t *testing.T, newStore New) {
 		"KeyUses":                      checkKeyUses,
 		"Audit":                        checkAudit,
 		"AuditLists":                   checkAuditLists,
+		"RecordedActions":              checkRecordedActions,
 		"Operations":                   checkOperations,
 		"OperationLists":               checkOperationLists,
 		"Work":                         checkWork,

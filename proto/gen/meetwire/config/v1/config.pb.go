@@ -14,6 +14,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -1860,6 +1861,179 @@ func (*ReportApiKeyUseResponse) Descriptor() ([]byte, []int) {
 	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
+// Request of RecordAction.
+type RecordActionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID of the action: the id of its entry in the audit log.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When it was done.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Slug of the organization; empty for what concerns the installation.
+	Organization string `protobuf:"bytes,3,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Who: `apiKeys/{api_key}` (the id within the key), or `system`.
+	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	// The role in which it was done.
+	Role v1.Role `protobuf:"varint,5,opt,name=role,proto3,enum=meetwire.access.v1.Role" json:"role,omitempty"`
+	// Address from which the call came.
+	Address string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	// What a proxy said of whom it forwarded the call for.
+	ForwardedFor string `protobuf:"bytes,7,opt,name=forwarded_for,json=forwardedFor,proto3" json:"forwarded_for,omitempty"`
+	// What the caller's program calls itself.
+	UserAgent string `protobuf:"bytes,8,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// What was done, as in an entry of the audit log.
+	Action string `protobuf:"bytes,9,opt,name=action,proto3" json:"action,omitempty"`
+	// Resource name of what it was done with.
+	Resource string `protobuf:"bytes,10,opt,name=resource,proto3" json:"resource,omitempty"`
+	// What was asked for, without secrets.
+	Details       *structpb.Struct `protobuf:"bytes,11,opt,name=details,proto3" json:"details,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordActionRequest) Reset() {
+	*x = RecordActionRequest{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordActionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordActionRequest) ProtoMessage() {}
+
+func (x *RecordActionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordActionRequest.ProtoReflect.Descriptor instead.
+func (*RecordActionRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RecordActionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *RecordActionRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetRole() v1.Role {
+	if x != nil {
+		return x.Role
+	}
+	return v1.Role(0)
+}
+
+func (x *RecordActionRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetForwardedFor() string {
+	if x != nil {
+		return x.ForwardedFor
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
+}
+
+func (x *RecordActionRequest) GetDetails() *structpb.Struct {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// Response of RecordAction.
+type RecordActionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordActionResponse) Reset() {
+	*x = RecordActionResponse{}
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordActionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordActionResponse) ProtoMessage() {}
+
+func (x *RecordActionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordActionResponse.ProtoReflect.Descriptor instead.
+func (*RecordActionResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_config_v1_config_proto_rawDescGZIP(), []int{23}
+}
+
 // Count is how many deliveries of a webhook became dead letters for one reason in one minute.
 type ReportDeadLettersRequest_Count struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1872,14 +2046,17 @@ type ReportDeadLettersRequest_Count struct {
 	// The beginning of the minute, UTC.
 	Minute *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=minute,proto3" json:"minute,omitempty"`
 	// How many.
-	Count         int64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	Count int64 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	// Whether they are dead letters, of whatever reason, that nobody has replayed and that are about to expire: `minute`
+	// is then the beginning of the day, UTC, on which they do, and `reason` is `expiring`.
+	Expiring      bool `protobuf:"varint,6,opt,name=expiring,proto3" json:"expiring,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportDeadLettersRequest_Count) Reset() {
 	*x = ReportDeadLettersRequest_Count{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +2068,7 @@ func (x *ReportDeadLettersRequest_Count) String() string {
 func (*ReportDeadLettersRequest_Count) ProtoMessage() {}
 
 func (x *ReportDeadLettersRequest_Count) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[22]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,6 +2119,13 @@ func (x *ReportDeadLettersRequest_Count) GetCount() int64 {
 	return 0
 }
 
+func (x *ReportDeadLettersRequest_Count) GetExpiring() bool {
+	if x != nil {
+		return x.Expiring
+	}
+	return false
+}
+
 // Use is when a key was last used.
 type ReportApiKeyUseRequest_Use struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1955,7 +2139,7 @@ type ReportApiKeyUseRequest_Use struct {
 
 func (x *ReportApiKeyUseRequest_Use) Reset() {
 	*x = ReportApiKeyUseRequest_Use{}
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2151,7 @@ func (x *ReportApiKeyUseRequest_Use) String() string {
 func (*ReportApiKeyUseRequest_Use) ProtoMessage() {}
 
 func (x *ReportApiKeyUseRequest_Use) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_config_v1_config_proto_msgTypes[23]
+	mi := &file_meetwire_config_v1_config_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2001,7 +2185,7 @@ var File_meetwire_config_v1_config_proto protoreflect.FileDescriptor
 
 const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\n" +
-	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
+	"\x1fmeetwire/config/v1/config.proto\x12\x12meetwire.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"D\n" +
 	"\x12WatchConfigRequest\x12.\n" +
 	"\x0eafter_revision\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\rafterRevision\"\xde\x01\n" +
 	"\x13WatchConfigResponse\x12G\n" +
@@ -2130,33 +2314,51 @@ const file_meetwire_config_v1_config_proto_rawDesc = "" +
 	"\x17LEVEL_HALF_OF_THRESHOLD\x10\x02\x12\x11\n" +
 	"\rLEVEL_DISABLE\x10\x03\";\n" +
 	"\x1bReportWebhookHealthResponse\x12\x1c\n" +
-	"\teffective\x18\x01 \x01(\bR\teffective\"\xe7\x02\n" +
+	"\teffective\x18\x01 \x01(\bR\teffective\"\x83\x03\n" +
 	"\x18ReportDeadLettersRequest\x12U\n" +
-	"\x06counts\x18\x01 \x03(\v22.meetwire.config.v1.ReportDeadLettersRequest.CountB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06counts\x1a\xf3\x01\n" +
+	"\x06counts\x18\x01 \x03(\v22.meetwire.config.v1.ReportDeadLettersRequest.CountB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06counts\x1a\x8f\x02\n" +
 	"\x05Count\x12<\n" +
 	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12\"\n" +
 	"\awebhook\x18\x02 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\awebhook\x12-\n" +
 	"\x06reason\x18\x03 \x01(\tB\x15\xbaH\x12r\x102\x0e^[a-z_]{1,64}$R\x06reason\x12:\n" +
 	"\x06minute\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06minute\x12\x1d\n" +
-	"\x05count\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x05count\"\x1b\n" +
+	"\x05count\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\x05count\x12\x1a\n" +
+	"\bexpiring\x18\x06 \x01(\bR\bexpiring\"\x1b\n" +
 	"\x19ReportDeadLettersResponse\"\xe8\x01\n" +
 	"\x16ReportApiKeyUseRequest\x12M\n" +
 	"\x04uses\x18\x01 \x03(\v2..meetwire.config.v1.ReportApiKeyUseRequest.UseB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x04uses\x1a\x7f\n" +
 	"\x03Use\x120\n" +
 	"\aapi_key\x18\x01 \x01(\tB\x17\xbaH\x14r\x122\x10^[0-9a-z]{1,32}$R\x06apiKey\x12F\n" +
 	"\rlast_use_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\vlastUseTime\"\x19\n" +
-	"\x17ReportApiKeyUseResponse*\x82\x01\n" +
+	"\x17ReportApiKeyUseResponse\"\xc9\x03\n" +
+	"\x13RecordActionRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\xb0\x01\x01R\x02id\x126\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12<\n" +
+	"\forganization\x18\x03 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{0,63}$R\forganization\x12\x1d\n" +
+	"\x05actor\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05actor\x12,\n" +
+	"\x04role\x18\x05 \x01(\x0e2\x18.meetwire.access.v1.RoleR\x04role\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\x12#\n" +
+	"\rforwarded_for\x18\a \x01(\tR\fforwardedFor\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\b \x01(\tR\tuserAgent\x12\x1f\n" +
+	"\x06action\x18\t \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06action\x12#\n" +
+	"\bresource\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bresource\x121\n" +
+	"\adetails\x18\v \x01(\v2\x17.google.protobuf.StructR\adetails\"\x16\n" +
+	"\x14RecordActionResponse*\x82\x01\n" +
 	"\rWebhookStatus\x12\x1e\n" +
 	"\x1aWEBHOOK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15WEBHOOK_STATUS_ACTIVE\x10\x01\x12\x19\n" +
 	"\x15WEBHOOK_STATUS_PAUSED\x10\x02\x12\x1b\n" +
-	"\x17WEBHOOK_STATUS_DISABLED\x10\x032\xeb\x03\n" +
+	"\x17WEBHOOK_STATUS_DISABLED\x10\x032\xd7\x04\n" +
 	"\rConfigService\x12i\n" +
 	"\vWatchConfig\x12&.meetwire.config.v1.WatchConfigRequest\x1a'.meetwire.config.v1.WatchConfigResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x050\x01\x12\x7f\n" +
 	"\x13ReportWebhookHealth\x12..meetwire.config.v1.ReportWebhookHealthRequest\x1a/.meetwire.config.v1.ReportWebhookHealthResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x05\x12y\n" +
 	"\x11ReportDeadLetters\x12,.meetwire.config.v1.ReportDeadLettersRequest\x1a-.meetwire.config.v1.ReportDeadLettersResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12j\n" +
+	"\fRecordAction\x12'.meetwire.config.v1.RecordActionRequest\x1a(.meetwire.config.v1.RecordActionResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x05\x12s\n" +
 	"\x0fReportApiKeyUse\x12*.meetwire.config.v1.ReportApiKeyUseRequest\x1a+.meetwire.config.v1.ReportApiKeyUseResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x05B\xd3\x01\n" +
@@ -2175,7 +2377,7 @@ func file_meetwire_config_v1_config_proto_rawDescGZIP() []byte {
 }
 
 var file_meetwire_config_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_meetwire_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_meetwire_config_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_meetwire_config_v1_config_proto_goTypes = []any{
 	(WebhookStatus)(0),                     // 0: meetwire.config.v1.WebhookStatus
 	(ReportWebhookHealthRequest_Level)(0),  // 1: meetwire.config.v1.ReportWebhookHealthRequest.Level
@@ -2201,11 +2403,14 @@ var file_meetwire_config_v1_config_proto_goTypes = []any{
 	(*ReportDeadLettersResponse)(nil),      // 21: meetwire.config.v1.ReportDeadLettersResponse
 	(*ReportApiKeyUseRequest)(nil),         // 22: meetwire.config.v1.ReportApiKeyUseRequest
 	(*ReportApiKeyUseResponse)(nil),        // 23: meetwire.config.v1.ReportApiKeyUseResponse
-	(*ReportDeadLettersRequest_Count)(nil), // 24: meetwire.config.v1.ReportDeadLettersRequest.Count
-	(*ReportApiKeyUseRequest_Use)(nil),     // 25: meetwire.config.v1.ReportApiKeyUseRequest.Use
-	(*durationpb.Duration)(nil),            // 26: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),          // 27: google.protobuf.Timestamp
-	(v1.Role)(0),                           // 28: meetwire.access.v1.Role
+	(*RecordActionRequest)(nil),            // 24: meetwire.config.v1.RecordActionRequest
+	(*RecordActionResponse)(nil),           // 25: meetwire.config.v1.RecordActionResponse
+	(*ReportDeadLettersRequest_Count)(nil), // 26: meetwire.config.v1.ReportDeadLettersRequest.Count
+	(*ReportApiKeyUseRequest_Use)(nil),     // 27: meetwire.config.v1.ReportApiKeyUseRequest.Use
+	(*durationpb.Duration)(nil),            // 28: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),          // 29: google.protobuf.Timestamp
+	(v1.Role)(0),                           // 30: meetwire.access.v1.Role
+	(*structpb.Struct)(nil),                // 31: google.protobuf.Struct
 }
 var file_meetwire_config_v1_config_proto_depIdxs = []int32{
 	4,  // 0: meetwire.config.v1.WatchConfigResponse.snapshot_page:type_name -> meetwire.config.v1.SnapshotPage
@@ -2218,44 +2423,49 @@ var file_meetwire_config_v1_config_proto_depIdxs = []int32{
 	16, // 7: meetwire.config.v1.Resource.trigger:type_name -> meetwire.config.v1.Trigger
 	17, // 8: meetwire.config.v1.Resource.api_key:type_name -> meetwire.config.v1.ApiKey
 	15, // 9: meetwire.config.v1.Resource.deleted_trigger:type_name -> meetwire.config.v1.TriggerKey
-	26, // 10: meetwire.config.v1.Organization.record_retention:type_name -> google.protobuf.Duration
+	28, // 10: meetwire.config.v1.Organization.record_retention:type_name -> google.protobuf.Duration
 	9,  // 11: meetwire.config.v1.Organization.ingest_quota:type_name -> meetwire.config.v1.IngestQuota
 	10, // 12: meetwire.config.v1.Organization.secrets:type_name -> meetwire.config.v1.SealedSecret
-	27, // 13: meetwire.config.v1.SealedSecret.expire_time:type_name -> google.protobuf.Timestamp
+	29, // 13: meetwire.config.v1.SealedSecret.expire_time:type_name -> google.protobuf.Timestamp
 	14, // 14: meetwire.config.v1.Webhook.retry_policy:type_name -> meetwire.config.v1.RetryPolicy
-	26, // 15: meetwire.config.v1.Webhook.timeout:type_name -> google.protobuf.Duration
+	28, // 15: meetwire.config.v1.Webhook.timeout:type_name -> google.protobuf.Duration
 	0,  // 16: meetwire.config.v1.Webhook.status:type_name -> meetwire.config.v1.WebhookStatus
-	27, // 17: meetwire.config.v1.Webhook.pause_time:type_name -> google.protobuf.Timestamp
+	29, // 17: meetwire.config.v1.Webhook.pause_time:type_name -> google.protobuf.Timestamp
 	10, // 18: meetwire.config.v1.Webhook.secrets:type_name -> meetwire.config.v1.SealedSecret
 	11, // 19: meetwire.config.v1.Webhook.headers:type_name -> meetwire.config.v1.SealedHeader
 	13, // 20: meetwire.config.v1.Webhook.failure_threshold:type_name -> meetwire.config.v1.FailureThreshold
-	26, // 21: meetwire.config.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
-	26, // 22: meetwire.config.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
-	26, // 23: meetwire.config.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
-	26, // 24: meetwire.config.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
-	26, // 25: meetwire.config.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
-	27, // 26: meetwire.config.v1.Trigger.create_time:type_name -> google.protobuf.Timestamp
-	28, // 27: meetwire.config.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
-	27, // 28: meetwire.config.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
+	28, // 21: meetwire.config.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
+	28, // 22: meetwire.config.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
+	28, // 23: meetwire.config.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	28, // 24: meetwire.config.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
+	28, // 25: meetwire.config.v1.RetryPolicy.delays:type_name -> google.protobuf.Duration
+	29, // 26: meetwire.config.v1.Trigger.create_time:type_name -> google.protobuf.Timestamp
+	30, // 27: meetwire.config.v1.ApiKey.role:type_name -> meetwire.access.v1.Role
+	29, // 28: meetwire.config.v1.ApiKey.expire_time:type_name -> google.protobuf.Timestamp
 	1,  // 29: meetwire.config.v1.ReportWebhookHealthRequest.level:type_name -> meetwire.config.v1.ReportWebhookHealthRequest.Level
-	27, // 30: meetwire.config.v1.ReportWebhookHealthRequest.failing_since:type_name -> google.protobuf.Timestamp
-	24, // 31: meetwire.config.v1.ReportDeadLettersRequest.counts:type_name -> meetwire.config.v1.ReportDeadLettersRequest.Count
-	25, // 32: meetwire.config.v1.ReportApiKeyUseRequest.uses:type_name -> meetwire.config.v1.ReportApiKeyUseRequest.Use
-	27, // 33: meetwire.config.v1.ReportDeadLettersRequest.Count.minute:type_name -> google.protobuf.Timestamp
-	27, // 34: meetwire.config.v1.ReportApiKeyUseRequest.Use.last_use_time:type_name -> google.protobuf.Timestamp
-	2,  // 35: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
-	18, // 36: meetwire.config.v1.ConfigService.ReportWebhookHealth:input_type -> meetwire.config.v1.ReportWebhookHealthRequest
-	20, // 37: meetwire.config.v1.ConfigService.ReportDeadLetters:input_type -> meetwire.config.v1.ReportDeadLettersRequest
-	22, // 38: meetwire.config.v1.ConfigService.ReportApiKeyUse:input_type -> meetwire.config.v1.ReportApiKeyUseRequest
-	3,  // 39: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
-	19, // 40: meetwire.config.v1.ConfigService.ReportWebhookHealth:output_type -> meetwire.config.v1.ReportWebhookHealthResponse
-	21, // 41: meetwire.config.v1.ConfigService.ReportDeadLetters:output_type -> meetwire.config.v1.ReportDeadLettersResponse
-	23, // 42: meetwire.config.v1.ConfigService.ReportApiKeyUse:output_type -> meetwire.config.v1.ReportApiKeyUseResponse
-	39, // [39:43] is the sub-list for method output_type
-	35, // [35:39] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	29, // 30: meetwire.config.v1.ReportWebhookHealthRequest.failing_since:type_name -> google.protobuf.Timestamp
+	26, // 31: meetwire.config.v1.ReportDeadLettersRequest.counts:type_name -> meetwire.config.v1.ReportDeadLettersRequest.Count
+	27, // 32: meetwire.config.v1.ReportApiKeyUseRequest.uses:type_name -> meetwire.config.v1.ReportApiKeyUseRequest.Use
+	29, // 33: meetwire.config.v1.RecordActionRequest.time:type_name -> google.protobuf.Timestamp
+	30, // 34: meetwire.config.v1.RecordActionRequest.role:type_name -> meetwire.access.v1.Role
+	31, // 35: meetwire.config.v1.RecordActionRequest.details:type_name -> google.protobuf.Struct
+	29, // 36: meetwire.config.v1.ReportDeadLettersRequest.Count.minute:type_name -> google.protobuf.Timestamp
+	29, // 37: meetwire.config.v1.ReportApiKeyUseRequest.Use.last_use_time:type_name -> google.protobuf.Timestamp
+	2,  // 38: meetwire.config.v1.ConfigService.WatchConfig:input_type -> meetwire.config.v1.WatchConfigRequest
+	18, // 39: meetwire.config.v1.ConfigService.ReportWebhookHealth:input_type -> meetwire.config.v1.ReportWebhookHealthRequest
+	20, // 40: meetwire.config.v1.ConfigService.ReportDeadLetters:input_type -> meetwire.config.v1.ReportDeadLettersRequest
+	24, // 41: meetwire.config.v1.ConfigService.RecordAction:input_type -> meetwire.config.v1.RecordActionRequest
+	22, // 42: meetwire.config.v1.ConfigService.ReportApiKeyUse:input_type -> meetwire.config.v1.ReportApiKeyUseRequest
+	3,  // 43: meetwire.config.v1.ConfigService.WatchConfig:output_type -> meetwire.config.v1.WatchConfigResponse
+	19, // 44: meetwire.config.v1.ConfigService.ReportWebhookHealth:output_type -> meetwire.config.v1.ReportWebhookHealthResponse
+	21, // 45: meetwire.config.v1.ConfigService.ReportDeadLetters:output_type -> meetwire.config.v1.ReportDeadLettersResponse
+	25, // 46: meetwire.config.v1.ConfigService.RecordAction:output_type -> meetwire.config.v1.RecordActionResponse
+	23, // 47: meetwire.config.v1.ConfigService.ReportApiKeyUse:output_type -> meetwire.config.v1.ReportApiKeyUseResponse
+	43, // [43:48] is the sub-list for method output_type
+	38, // [38:43] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_config_v1_config_proto_init() }
@@ -2284,7 +2494,7 @@ func file_meetwire_config_v1_config_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_config_v1_config_proto_rawDesc), len(file_meetwire_config_v1_config_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	ConfigService_WatchConfig_FullMethodName         = "/meetwire.config.v1.ConfigService/WatchConfig"
 	ConfigService_ReportWebhookHealth_FullMethodName = "/meetwire.config.v1.ConfigService/ReportWebhookHealth"
 	ConfigService_ReportDeadLetters_FullMethodName   = "/meetwire.config.v1.ConfigService/ReportDeadLetters"
+	ConfigService_RecordAction_FullMethodName        = "/meetwire.config.v1.ConfigService/RecordAction"
 	ConfigService_ReportApiKeyUse_FullMethodName     = "/meetwire.config.v1.ConfigService/ReportApiKeyUse"
 )
 
@@ -39,8 +40,12 @@ type ConfigServiceClient interface {
 	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
 	// an earlier generation of the webhook, or about a webhook that is gone, has none.
 	ReportWebhookHealth(ctx context.Context, in *ReportWebhookHealthRequest, opts ...grpc.CallOption) (*ReportWebhookHealthResponse, error)
-	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over.
+	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over. Also
+	// those that will expire, counted per webhook and day.
 	ReportDeadLetters(ctx context.Context, in *ReportDeadLettersRequest, opts ...grpc.CallOption) (*ReportDeadLettersResponse, error)
+	// Writes into the audit log what somebody has done with another service. One action is written once, however often it
+	// is repeated.
+	RecordAction(ctx context.Context, in *RecordActionRequest, opts ...grpc.CallOption) (*RecordActionResponse, error)
 	// Reports when API keys were last used.
 	ReportApiKeyUse(ctx context.Context, in *ReportApiKeyUseRequest, opts ...grpc.CallOption) (*ReportApiKeyUseResponse, error)
 }
@@ -92,6 +97,16 @@ func (c *configServiceClient) ReportDeadLetters(ctx context.Context, in *ReportD
 	return out, nil
 }
 
+func (c *configServiceClient) RecordAction(ctx context.Context, in *RecordActionRequest, opts ...grpc.CallOption) (*RecordActionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordActionResponse)
+	err := c.cc.Invoke(ctx, ConfigService_RecordAction_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *configServiceClient) ReportApiKeyUse(ctx context.Context, in *ReportApiKeyUseRequest, opts ...grpc.CallOption) (*ReportApiKeyUseResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReportApiKeyUseResponse)
@@ -114,8 +129,12 @@ type ConfigServiceServer interface {
 	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
 	// an earlier generation of the webhook, or about a webhook that is gone, has none.
 	ReportWebhookHealth(context.Context, *ReportWebhookHealthRequest) (*ReportWebhookHealthResponse, error)
-	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over.
+	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over. Also
+	// those that will expire, counted per webhook and day.
 	ReportDeadLetters(context.Context, *ReportDeadLettersRequest) (*ReportDeadLettersResponse, error)
+	// Writes into the audit log what somebody has done with another service. One action is written once, however often it
+	// is repeated.
+	RecordAction(context.Context, *RecordActionRequest) (*RecordActionResponse, error)
 	// Reports when API keys were last used.
 	ReportApiKeyUse(context.Context, *ReportApiKeyUseRequest) (*ReportApiKeyUseResponse, error)
 	mustEmbedUnimplementedConfigServiceServer()
@@ -136,6 +155,9 @@ func (UnimplementedConfigServiceServer) ReportWebhookHealth(context.Context, *Re
 }
 func (UnimplementedConfigServiceServer) ReportDeadLetters(context.Context, *ReportDeadLettersRequest) (*ReportDeadLettersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportDeadLetters not implemented")
+}
+func (UnimplementedConfigServiceServer) RecordAction(context.Context, *RecordActionRequest) (*RecordActionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordAction not implemented")
 }
 func (UnimplementedConfigServiceServer) ReportApiKeyUse(context.Context, *ReportApiKeyUseRequest) (*ReportApiKeyUseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReportApiKeyUse not implemented")
@@ -208,6 +230,24 @@ func _ConfigService_ReportDeadLetters_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ConfigService_RecordAction_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordActionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServiceServer).RecordAction(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ConfigService_RecordAction_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServiceServer).RecordAction(ctx, req.(*RecordActionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ConfigService_ReportApiKeyUse_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReportApiKeyUseRequest)
 	if err := dec(in); err != nil {
@@ -240,6 +280,10 @@ var ConfigService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReportDeadLetters",
 			Handler:    _ConfigService_ReportDeadLetters_Handler,
+		},
+		{
+			MethodName: "RecordAction",
+			Handler:    _ConfigService_RecordAction_Handler,
 		},
 		{
 			MethodName: "ReportApiKeyUse",

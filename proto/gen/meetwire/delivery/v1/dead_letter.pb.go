@@ -9,6 +9,7 @@ package deliveryv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -42,16 +43,22 @@ type DeadLetter struct {
 	EventSequence int64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
 	// Why: `attempts_exhausted` (every retry failed), `gave_up_age` (the event became older than the webhook's
 	// give-up age before a retry succeeded), `webhook_disabled` (the webhook was disabled when its turn came, or while
-	// it waited), `undeliverable` (it cannot be rendered) or `poison` (taken up more than 10 times without a result).
+	// it waited), `backlog_full` (100,000 deliveries waited for the webhook already), `undeliverable` (it cannot be rendered)
+	// or `poison` (taken up more than 10 times without a result).
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How many attempts were made.
 	AttemptCount int32 `protobuf:"varint,8,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
 	// When the event was stored.
 	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
-	// When it became a dead letter. It is kept for 30 days from then.
+	// When it became a dead letter.
 	DeadLetterTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=dead_letter_time,json=deadLetterTime,proto3" json:"dead_letter_time,omitempty"`
 	// The event as it was published, byte for byte: a CloudEvents document as JSON text. Empty in lists.
-	Event         string `protobuf:"bytes,11,opt,name=event,proto3" json:"event,omitempty"`
+	Event string `protobuf:"bytes,11,opt,name=event,proto3" json:"event,omitempty"`
+	// Every attempt that there are records of, oldest first, over all replays; the last one has the last answer. Empty in
+	// lists, and while Postgres is away.
+	Attempts []*Attempt `protobuf:"bytes,12,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// When the stream DEADLETTERS forgets it: 30 days after it became a dead letter, unless the installation says otherwise.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,6 +170,20 @@ func (x *DeadLetter) GetEvent() string {
 	return ""
 }
 
+func (x *DeadLetter) GetAttempts() []*Attempt {
+	if x != nil {
+		return x.Attempts
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // Request of GetDeadLetter.
 type GetDeadLetterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -218,8 +239,8 @@ type ListDeadLettersRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous answer.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Which dead letters (aip.dev/160): comparisons with `=` of `webhook` (resource name) and `trigger`, joined
-	// by `AND`.
+	// Which dead letters (aip.dev/160): comparisons with `=` of `webhook` (resource name), `trigger`, `reason`, `event_id`
+	// and `delivery` (its id), and with `>=` and `<` of `dead_letter_time` (RFC 3339, in quotes), joined by `AND`.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -288,7 +309,7 @@ type ListDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The dead letters of this page.
 	DeadLetters []*DeadLetter `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	// Token of the next page; empty on the last one.
+	// Token of the next page; empty on the last one. With a filter a page may have fewer dead letters than asked for, or none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -430,11 +451,166 @@ func (x *ReplayDeadLetterResponse) GetDelivery() string {
 	return ""
 }
 
+// Request of ReplayDeadLetters.
+type ReplayDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`; `organizations/-`, which is for operators, for all.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Which ones, as in ListDeadLetters; empty: all. Only those that are dead letters when the operation begins.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many per second at most, 0.1 to 10,000; 0 means 100.
+	Rate float64 `protobuf:"fixed64,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Whether the operation only counts. Dead letters whose webhook is paused, disabled or gone are skipped.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayDeadLettersRequest) Reset() {
+	*x = ReplayDeadLettersRequest{}
+	mi := &file_meetwire_delivery_v1_dead_letter_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayDeadLettersRequest) ProtoMessage() {}
+
+func (x *ReplayDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_dead_letter_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*ReplayDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_dead_letter_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReplayDeadLettersRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ReplayDeadLettersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ReplayDeadLettersRequest) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ReplayDeadLettersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ReplayDeadLettersRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Request of PurgeDeadLetters.
+type PurgeDeadLettersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`; `organizations/-`, which is for operators, for all.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Which ones, as in ListDeadLetters; `*` for all. Only those that are dead letters when the operation begins.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Whether they are removed. Without it the operation only counts.
+	Force bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeDeadLettersRequest) Reset() {
+	*x = PurgeDeadLettersRequest{}
+	mi := &file_meetwire_delivery_v1_dead_letter_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeDeadLettersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeDeadLettersRequest) ProtoMessage() {}
+
+func (x *PurgeDeadLettersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_dead_letter_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeDeadLettersRequest.ProtoReflect.Descriptor instead.
+func (*PurgeDeadLettersRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_dead_letter_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PurgeDeadLettersRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *PurgeDeadLettersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *PurgeDeadLettersRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *PurgeDeadLettersRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 var File_meetwire_delivery_v1_dead_letter_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_dead_letter_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/delivery/v1/dead_letter.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xc6\x03\n" +
+	"&meetwire/delivery/v1/dead_letter.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a#meetwire/delivery/v1/delivery.proto\x1a%meetwire/operation/v1/operation.proto\"\xc8\x04\n" +
 	"\n" +
 	"DeadLetter\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1d\n" +
@@ -449,7 +625,10 @@ const file_meetwire_delivery_v1_dead_letter_proto_rawDesc = "" +
 	"acceptTime\x12I\n" +
 	"\x10dead_letter_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0edeadLetterTime\x12\x19\n" +
-	"\x05event\x18\v \x01(\tB\x03\xe0A\x03R\x05event\"o\n" +
+	"\x05event\x18\v \x01(\tB\x03\xe0A\x03R\x05event\x12>\n" +
+	"\battempts\x18\f \x03(\v2\x1d.meetwire.delivery.v1.AttemptB\x03\xe0A\x03R\battempts\x12@\n" +
+	"\vexpire_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"expireTime\"o\n" +
 	"\x14GetDeadLetterRequest\x12W\n" +
 	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^organizations/[a-z0-9-]{1,63}/deadLetters/[0-9a-f-]{36}$R\x04name\"\xd0\x01\n" +
 	"\x16ListDeadLettersRequest\x12A\n" +
@@ -464,7 +643,21 @@ const file_meetwire_delivery_v1_dead_letter_proto_rawDesc = "" +
 	"\x17ReplayDeadLetterRequest\x12W\n" +
 	"\x04name\x18\x01 \x01(\tBC\xe0A\x02\xbaH=r;29^organizations/[a-z0-9-]{1,63}/deadLetters/[0-9a-f-]{36}$R\x04name\"6\n" +
 	"\x18ReplayDeadLetterResponse\x12\x1a\n" +
-	"\bdelivery\x18\x01 \x01(\tR\bdelivery2\xa6\x04\n" +
+	"\bdelivery\x18\x01 \x01(\tR\bdelivery\"\x83\x03\n" +
+	"\x18ReplayDeadLettersRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12#\n" +
+	"\x06filter\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\x12u\n" +
+	"\x04rate\x18\x03 \x01(\x01Ba\xe0A\x01\xbaH[\xba\x01X\n" +
+	"\x04rate\x12\x1fmust be 0, or from 0.1 to 10000\x1a/this == 0.0 || (this >= 0.1 && this <= 10000.0)R\x04rate\x12\x1c\n" +
+	"\adry_run\x18\x04 \x01(\bB\x03\xe0A\x01R\x06dryRun\x12j\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"\x8a\x02\n" +
+	"\x17PurgeDeadLettersRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12%\n" +
+	"\x06filter\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05\x10\x01\x18\x80\x10R\x06filter\x12\x19\n" +
+	"\x05force\x18\x03 \x01(\bB\x03\xe0A\x01R\x05force\x12j\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId2\x8b\a\n" +
 	"\x11DeadLetterService\x12\x9e\x01\n" +
 	"\rGetDeadLetter\x12*.meetwire.delivery.v1.GetDeadLetterRequest\x1a .meetwire.delivery.v1.DeadLetter\"?\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02*\x12(/v1/{name=organizations/*/deadLetters/*}\x12\xb1\x01\n" +
@@ -472,7 +665,11 @@ const file_meetwire_delivery_v1_dead_letter_proto_rawDesc = "" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02*\x12(/v1/{parent=organizations/*}/deadLetters\x12\xbb\x01\n" +
 	"\x10ReplayDeadLetter\x12-.meetwire.delivery.v1.ReplayDeadLetterRequest\x1a..meetwire.delivery.v1.ReplayDeadLetterResponse\"H\xa2\xbb\x18\n" +
 	"\n" +
-	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x024:\x01*\"//v1/{name=organizations/*/deadLetters/*}:replayB\xe5\x01\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x024:\x01*\"//v1/{name=organizations/*/deadLetters/*}:replay\x12\xb1\x01\n" +
+	"\x11ReplayDeadLetters\x12..meetwire.delivery.v1.ReplayDeadLettersRequest\x1a .meetwire.operation.v1.Operation\"J\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x024:\x01*\"//v1/{parent=organizations/*}/deadLetters:replay\x12\xae\x01\n" +
+	"\x10PurgeDeadLetters\x12-.meetwire.delivery.v1.PurgeDeadLettersRequest\x1a .meetwire.operation.v1.Operation\"I\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x023:\x01*\"./v1/{parent=organizations/*}/deadLetters:purgeB\xe5\x01\n" +
 	"\x18com.meetwire.delivery.v1B\x0fDeadLetterProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
 
 var (
@@ -487,7 +684,7 @@ func file_meetwire_delivery_v1_dead_letter_proto_rawDescGZIP() []byte {
 	return file_meetwire_delivery_v1_dead_letter_proto_rawDescData
 }
 
-var file_meetwire_delivery_v1_dead_letter_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_meetwire_delivery_v1_dead_letter_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_meetwire_delivery_v1_dead_letter_proto_goTypes = []any{
 	(*DeadLetter)(nil),               // 0: meetwire.delivery.v1.DeadLetter
 	(*GetDeadLetterRequest)(nil),     // 1: meetwire.delivery.v1.GetDeadLetterRequest
@@ -495,23 +692,33 @@ var file_meetwire_delivery_v1_dead_letter_proto_goTypes = []any{
 	(*ListDeadLettersResponse)(nil),  // 3: meetwire.delivery.v1.ListDeadLettersResponse
 	(*ReplayDeadLetterRequest)(nil),  // 4: meetwire.delivery.v1.ReplayDeadLetterRequest
 	(*ReplayDeadLetterResponse)(nil), // 5: meetwire.delivery.v1.ReplayDeadLetterResponse
-	(*timestamppb.Timestamp)(nil),    // 6: google.protobuf.Timestamp
+	(*ReplayDeadLettersRequest)(nil), // 6: meetwire.delivery.v1.ReplayDeadLettersRequest
+	(*PurgeDeadLettersRequest)(nil),  // 7: meetwire.delivery.v1.PurgeDeadLettersRequest
+	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
+	(*Attempt)(nil),                  // 9: meetwire.delivery.v1.Attempt
+	(*v1.Operation)(nil),             // 10: meetwire.operation.v1.Operation
 }
 var file_meetwire_delivery_v1_dead_letter_proto_depIdxs = []int32{
-	6, // 0: meetwire.delivery.v1.DeadLetter.accept_time:type_name -> google.protobuf.Timestamp
-	6, // 1: meetwire.delivery.v1.DeadLetter.dead_letter_time:type_name -> google.protobuf.Timestamp
-	0, // 2: meetwire.delivery.v1.ListDeadLettersResponse.dead_letters:type_name -> meetwire.delivery.v1.DeadLetter
-	1, // 3: meetwire.delivery.v1.DeadLetterService.GetDeadLetter:input_type -> meetwire.delivery.v1.GetDeadLetterRequest
-	2, // 4: meetwire.delivery.v1.DeadLetterService.ListDeadLetters:input_type -> meetwire.delivery.v1.ListDeadLettersRequest
-	4, // 5: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetter:input_type -> meetwire.delivery.v1.ReplayDeadLetterRequest
-	0, // 6: meetwire.delivery.v1.DeadLetterService.GetDeadLetter:output_type -> meetwire.delivery.v1.DeadLetter
-	3, // 7: meetwire.delivery.v1.DeadLetterService.ListDeadLetters:output_type -> meetwire.delivery.v1.ListDeadLettersResponse
-	5, // 8: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetter:output_type -> meetwire.delivery.v1.ReplayDeadLetterResponse
-	6, // [6:9] is the sub-list for method output_type
-	3, // [3:6] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	8,  // 0: meetwire.delivery.v1.DeadLetter.accept_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: meetwire.delivery.v1.DeadLetter.dead_letter_time:type_name -> google.protobuf.Timestamp
+	9,  // 2: meetwire.delivery.v1.DeadLetter.attempts:type_name -> meetwire.delivery.v1.Attempt
+	8,  // 3: meetwire.delivery.v1.DeadLetter.expire_time:type_name -> google.protobuf.Timestamp
+	0,  // 4: meetwire.delivery.v1.ListDeadLettersResponse.dead_letters:type_name -> meetwire.delivery.v1.DeadLetter
+	1,  // 5: meetwire.delivery.v1.DeadLetterService.GetDeadLetter:input_type -> meetwire.delivery.v1.GetDeadLetterRequest
+	2,  // 6: meetwire.delivery.v1.DeadLetterService.ListDeadLetters:input_type -> meetwire.delivery.v1.ListDeadLettersRequest
+	4,  // 7: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetter:input_type -> meetwire.delivery.v1.ReplayDeadLetterRequest
+	6,  // 8: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetters:input_type -> meetwire.delivery.v1.ReplayDeadLettersRequest
+	7,  // 9: meetwire.delivery.v1.DeadLetterService.PurgeDeadLetters:input_type -> meetwire.delivery.v1.PurgeDeadLettersRequest
+	0,  // 10: meetwire.delivery.v1.DeadLetterService.GetDeadLetter:output_type -> meetwire.delivery.v1.DeadLetter
+	3,  // 11: meetwire.delivery.v1.DeadLetterService.ListDeadLetters:output_type -> meetwire.delivery.v1.ListDeadLettersResponse
+	5,  // 12: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetter:output_type -> meetwire.delivery.v1.ReplayDeadLetterResponse
+	10, // 13: meetwire.delivery.v1.DeadLetterService.ReplayDeadLetters:output_type -> meetwire.operation.v1.Operation
+	10, // 14: meetwire.delivery.v1.DeadLetterService.PurgeDeadLetters:output_type -> meetwire.operation.v1.Operation
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_delivery_v1_dead_letter_proto_init() }
@@ -519,13 +726,14 @@ func file_meetwire_delivery_v1_dead_letter_proto_init() {
 	if File_meetwire_delivery_v1_dead_letter_proto != nil {
 		return
 	}
+	file_meetwire_delivery_v1_delivery_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_delivery_v1_dead_letter_proto_rawDesc), len(file_meetwire_delivery_v1_dead_letter_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

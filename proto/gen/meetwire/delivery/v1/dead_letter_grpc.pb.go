@@ -8,6 +8,7 @@ package deliveryv1
 
 import (
 	context "context"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -19,9 +20,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeadLetterService_GetDeadLetter_FullMethodName    = "/meetwire.delivery.v1.DeadLetterService/GetDeadLetter"
-	DeadLetterService_ListDeadLetters_FullMethodName  = "/meetwire.delivery.v1.DeadLetterService/ListDeadLetters"
-	DeadLetterService_ReplayDeadLetter_FullMethodName = "/meetwire.delivery.v1.DeadLetterService/ReplayDeadLetter"
+	DeadLetterService_GetDeadLetter_FullMethodName     = "/meetwire.delivery.v1.DeadLetterService/GetDeadLetter"
+	DeadLetterService_ListDeadLetters_FullMethodName   = "/meetwire.delivery.v1.DeadLetterService/ListDeadLetters"
+	DeadLetterService_ReplayDeadLetter_FullMethodName  = "/meetwire.delivery.v1.DeadLetterService/ReplayDeadLetter"
+	DeadLetterService_ReplayDeadLetters_FullMethodName = "/meetwire.delivery.v1.DeadLetterService/ReplayDeadLetters"
+	DeadLetterService_PurgeDeadLetters_FullMethodName  = "/meetwire.delivery.v1.DeadLetterService/PurgeDeadLetters"
 )
 
 // DeadLetterServiceClient is the client API for DeadLetterService service.
@@ -33,11 +36,17 @@ const (
 type DeadLetterServiceClient interface {
 	// Returns one dead letter with its event.
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*DeadLetter, error)
-	// Lists the dead letters of an organization, oldest first, without their events.
+	// Lists the dead letters of an organization, oldest first, without their events and attempts; with `organizations/-`,
+	// which is for operators, those of all.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	// Sends a dead letter again, now, with a fresh set of retries and the same `webhook-id`. It is then no
-	// longer a dead letter; if it fails again it becomes one again.
+	// longer a dead letter; if it fails again it becomes one again. `FAILED_PRECONDITION` with the reason
+	// `WEBHOOK_NOT_ACTIVE` when its webhook is paused or disabled, and `WEBHOOK_DELETED` when it was deleted.
 	ReplayDeadLetter(ctx context.Context, in *ReplayDeadLetterRequest, opts ...grpc.CallOption) (*ReplayDeadLetterResponse, error)
+	// Begins to send many dead letters again, as ReplayDeadLetter does, behind live traffic. A dry run counts first.
+	ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*v1.Operation, error)
+	// Begins to remove dead letters for good (aip.dev/165).
+	PurgeDeadLetters(ctx context.Context, in *PurgeDeadLettersRequest, opts ...grpc.CallOption) (*v1.Operation, error)
 }
 
 type deadLetterServiceClient struct {
@@ -78,6 +87,26 @@ func (c *deadLetterServiceClient) ReplayDeadLetter(ctx context.Context, in *Repl
 	return out, nil
 }
 
+func (c *deadLetterServiceClient) ReplayDeadLetters(ctx context.Context, in *ReplayDeadLettersRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, DeadLetterService_ReplayDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deadLetterServiceClient) PurgeDeadLetters(ctx context.Context, in *PurgeDeadLettersRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, DeadLetterService_PurgeDeadLetters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DeadLetterServiceServer is the server API for DeadLetterService service.
 // All implementations must embed UnimplementedDeadLetterServiceServer
 // for forward compatibility.
@@ -87,11 +116,17 @@ func (c *deadLetterServiceClient) ReplayDeadLetter(ctx context.Context, in *Repl
 type DeadLetterServiceServer interface {
 	// Returns one dead letter with its event.
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*DeadLetter, error)
-	// Lists the dead letters of an organization, oldest first, without their events.
+	// Lists the dead letters of an organization, oldest first, without their events and attempts; with `organizations/-`,
+	// which is for operators, those of all.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	// Sends a dead letter again, now, with a fresh set of retries and the same `webhook-id`. It is then no
-	// longer a dead letter; if it fails again it becomes one again.
+	// longer a dead letter; if it fails again it becomes one again. `FAILED_PRECONDITION` with the reason
+	// `WEBHOOK_NOT_ACTIVE` when its webhook is paused or disabled, and `WEBHOOK_DELETED` when it was deleted.
 	ReplayDeadLetter(context.Context, *ReplayDeadLetterRequest) (*ReplayDeadLetterResponse, error)
+	// Begins to send many dead letters again, as ReplayDeadLetter does, behind live traffic. A dry run counts first.
+	ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*v1.Operation, error)
+	// Begins to remove dead letters for good (aip.dev/165).
+	PurgeDeadLetters(context.Context, *PurgeDeadLettersRequest) (*v1.Operation, error)
 	mustEmbedUnimplementedDeadLetterServiceServer()
 }
 
@@ -110,6 +145,12 @@ func (UnimplementedDeadLetterServiceServer) ListDeadLetters(context.Context, *Li
 }
 func (UnimplementedDeadLetterServiceServer) ReplayDeadLetter(context.Context, *ReplayDeadLetterRequest) (*ReplayDeadLetterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetter not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) ReplayDeadLetters(context.Context, *ReplayDeadLettersRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayDeadLetters not implemented")
+}
+func (UnimplementedDeadLetterServiceServer) PurgeDeadLetters(context.Context, *PurgeDeadLettersRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeDeadLetters not implemented")
 }
 func (UnimplementedDeadLetterServiceServer) mustEmbedUnimplementedDeadLetterServiceServer() {}
 func (UnimplementedDeadLetterServiceServer) testEmbeddedByValue()                           {}
@@ -186,6 +227,42 @@ func _DeadLetterService_ReplayDeadLetter_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeadLetterService_ReplayDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).ReplayDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_ReplayDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).ReplayDeadLetters(ctx, req.(*ReplayDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeadLetterService_PurgeDeadLetters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeDeadLettersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeadLetterServiceServer).PurgeDeadLetters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeadLetterService_PurgeDeadLetters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeadLetterServiceServer).PurgeDeadLetters(ctx, req.(*PurgeDeadLettersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DeadLetterService_ServiceDesc is the grpc.ServiceDesc for DeadLetterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -204,6 +281,14 @@ var DeadLetterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReplayDeadLetter",
 			Handler:    _DeadLetterService_ReplayDeadLetter_Handler,
+		},
+		{
+			MethodName: "ReplayDeadLetters",
+			Handler:    _DeadLetterService_ReplayDeadLetters_Handler,
+		},
+		{
+			MethodName: "PurgeDeadLetters",
+			Handler:    _DeadLetterService_PurgeDeadLetters_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -9,6 +9,7 @@ package deliveryv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -38,7 +39,8 @@ const (
 	Delivery_STATE_SUCCEEDED Delivery_State = 2
 	// It is in the stream DEADLETTERS and is not tried again until someone replays it.
 	Delivery_STATE_DEAD_LETTERED Delivery_State = 3
-	// It is not tried again because its webhook was deleted.
+	// It is not tried again because its webhook was deleted, somebody has canceled it or purged its dead letter, its dead
+	// letter has expired, or its event was erased.
 	Delivery_STATE_DROPPED Delivery_State = 4
 )
 
@@ -87,6 +89,63 @@ func (Delivery_State) EnumDescriptor() ([]byte, []int) {
 	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{0, 0}
 }
 
+// Breaker says whether attempts are made.
+type WebhookFlow_Breaker int32
+
+const (
+	// Never returned.
+	WebhookFlow_BREAKER_UNSPECIFIED WebhookFlow_Breaker = 0
+	// They are.
+	WebhookFlow_BREAKER_CLOSED WebhookFlow_Breaker = 1
+	// They are put off: too many in a row have failed.
+	WebhookFlow_BREAKER_OPEN WebhookFlow_Breaker = 2
+	// One is made, to see whether the endpoint has come back.
+	WebhookFlow_BREAKER_HALF_OPEN WebhookFlow_Breaker = 3
+)
+
+// Enum value maps for WebhookFlow_Breaker.
+var (
+	WebhookFlow_Breaker_name = map[int32]string{
+		0: "BREAKER_UNSPECIFIED",
+		1: "BREAKER_CLOSED",
+		2: "BREAKER_OPEN",
+		3: "BREAKER_HALF_OPEN",
+	}
+	WebhookFlow_Breaker_value = map[string]int32{
+		"BREAKER_UNSPECIFIED": 0,
+		"BREAKER_CLOSED":      1,
+		"BREAKER_OPEN":        2,
+		"BREAKER_HALF_OPEN":   3,
+	}
+)
+
+func (x WebhookFlow_Breaker) Enum() *WebhookFlow_Breaker {
+	p := new(WebhookFlow_Breaker)
+	*p = x
+	return p
+}
+
+func (x WebhookFlow_Breaker) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WebhookFlow_Breaker) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_delivery_v1_delivery_proto_enumTypes[1].Descriptor()
+}
+
+func (WebhookFlow_Breaker) Type() protoreflect.EnumType {
+	return &file_meetwire_delivery_v1_delivery_proto_enumTypes[1]
+}
+
+func (x WebhookFlow_Breaker) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WebhookFlow_Breaker.Descriptor instead.
+func (WebhookFlow_Breaker) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{9, 0}
+}
+
 // Delivery is one event for one webhook.
 type Delivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -105,18 +164,23 @@ type Delivery struct {
 	EventSequence int64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
 	// What has become of it.
 	State Delivery_State `protobuf:"varint,7,opt,name=state,proto3,enum=meetwire.delivery.v1.Delivery_State" json:"state,omitempty"`
-	// Why it is dead-lettered or dropped, such as `attempts_exhausted`; else empty.
+	// Why it is dead-lettered, as in a DeadLetter, or dropped: `webhook_deleted`, `canceled`, `purged`, `expired` or `erased`;
+	// else empty.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How many attempts were made.
 	AttemptCount int32 `protobuf:"varint,9,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
 	// When the event was stored.
 	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
-	// When the delivery last changed.
+	// When the delivery last changed; of one whose dead letter has expired, when it became one.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When the next attempt is due; unset when there is none.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// HTTP status of the last answer; 0 when the last attempt had none, or there was no attempt.
+	LastStatusCode int32 `protobuf:"varint,13,opt,name=last_status_code,json=lastStatusCode,proto3" json:"last_status_code,omitempty"`
+	// Class of the last attempt's failure, as in an Attempt; empty after a success.
+	LastErrorClass string `protobuf:"bytes,14,opt,name=last_error_class,json=lastErrorClass,proto3" json:"last_error_class,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Delivery) Reset() {
@@ -233,6 +297,20 @@ func (x *Delivery) GetNextAttemptTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Delivery) GetLastStatusCode() int32 {
+	if x != nil {
+		return x.LastStatusCode
+	}
+	return 0
+}
+
+func (x *Delivery) GetLastErrorClass() string {
+	if x != nil {
+		return x.LastErrorClass
+	}
+	return ""
+}
+
 // Attempt is one HTTP request of a delivery.
 type Attempt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -248,7 +326,8 @@ type Attempt struct {
 	RequestUrl string `protobuf:"bytes,5,opt,name=request_url,json=requestUrl,proto3" json:"request_url,omitempty"`
 	// Headers that were sent. The values of the webhook's own headers are shown as `REDACTED`.
 	RequestHeaders []*Header `protobuf:"bytes,6,rep,name=request_headers,json=requestHeaders,proto3" json:"request_headers,omitempty"`
-	// Body that was sent.
+	// Body that was sent. Kept for the payload retention of the installation, which may be shorter than that of the
+	// attempt; empty after that, as are the answer's body and headers.
 	RequestBody []byte `protobuf:"bytes,7,opt,name=request_body,json=requestBody,proto3" json:"request_body,omitempty"`
 	// HTTP status of the answer; 0 when there was none.
 	StatusCode int32 `protobuf:"varint,8,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
@@ -260,15 +339,33 @@ type Attempt struct {
 	ResponseTruncated bool `protobuf:"varint,11,opt,name=response_truncated,json=responseTruncated,proto3" json:"response_truncated,omitempty"`
 	// Class of the failure, empty after a success: `status` (not 2xx), `timeout`, `dns`, `connect`, `tls`, `address`
 	// (not allowed), `protocol` (not HTTP), `reset` (closed too early), `insecure` (the URL begins with http:, which
-	// neither the organization nor the dialect allows; nothing was sent), `render` (the request could not be made).
+	// neither the organization nor the dialect allows; nothing was sent), `render` (the request could not be made), `proxy`
+	// (the egress proxy has failed), `overload` (this process could open no connection). The last three do not count
+	// against the webhook.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
 	// What went wrong, for people; empty after a success.
 	ErrorMessage string `protobuf:"bytes,13,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
 	// When the next attempt was due after this one; unset when there was to be none. After an answer 429 or 503 with a
 	// `Retry-After` it is not before that, up to 24 hours.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long the name of the host took to be resolved; unset when it was not, as on a connection that was used again.
+	DnsDuration *durationpb.Duration `protobuf:"bytes,15,opt,name=dns_duration,json=dnsDuration,proto3" json:"dns_duration,omitempty"`
+	// How long it took to connect, to the proxy where there is one; unset on a connection that was used again.
+	ConnectDuration *durationpb.Duration `protobuf:"bytes,16,opt,name=connect_duration,json=connectDuration,proto3" json:"connect_duration,omitempty"`
+	// How long the TLS handshake took; unset without TLS, and on a connection that was used again.
+	TlsDuration *durationpb.Duration `protobuf:"bytes,17,opt,name=tls_duration,json=tlsDuration,proto3" json:"tls_duration,omitempty"`
+	// From the beginning until the first byte of the answer; unset when there was none.
+	FirstByteDuration *durationpb.Duration `protobuf:"bytes,18,opt,name=first_byte_duration,json=firstByteDuration,proto3" json:"first_byte_duration,omitempty"`
+	// Address and port of the receiver, or of the proxy when that resolved the name; empty when there was no connection.
+	RemoteAddress string `protobuf:"bytes,19,opt,name=remote_address,json=remoteAddress,proto3" json:"remote_address,omitempty"`
+	// Resource name of the webhook.
+	Webhook string `protobuf:"bytes,20,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Trigger of the event.
+	Trigger string `protobuf:"bytes,21,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// CloudEvents `id` of the event.
+	EventId       string `protobuf:"bytes,22,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -399,6 +496,62 @@ func (x *Attempt) GetNextAttemptTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Attempt) GetDnsDuration() *durationpb.Duration {
+	if x != nil {
+		return x.DnsDuration
+	}
+	return nil
+}
+
+func (x *Attempt) GetConnectDuration() *durationpb.Duration {
+	if x != nil {
+		return x.ConnectDuration
+	}
+	return nil
+}
+
+func (x *Attempt) GetTlsDuration() *durationpb.Duration {
+	if x != nil {
+		return x.TlsDuration
+	}
+	return nil
+}
+
+func (x *Attempt) GetFirstByteDuration() *durationpb.Duration {
+	if x != nil {
+		return x.FirstByteDuration
+	}
+	return nil
+}
+
+func (x *Attempt) GetRemoteAddress() string {
+	if x != nil {
+		return x.RemoteAddress
+	}
+	return ""
+}
+
+func (x *Attempt) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *Attempt) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *Attempt) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
 // Header is one HTTP header field.
 type Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -510,7 +663,8 @@ type ListDeliveriesRequest struct {
 	// `next_page_token` of the previous answer.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Which deliveries (aip.dev/160): comparisons with `=` of `webhook` (resource name), `trigger`, `event_source`,
-	// `event_id` and `state`, joined by `AND`, such as `event_id = "bk_1" AND state = STATE_DEAD_LETTERED`.
+	// `event_id`, `event_sequence`, `state`, `last_status_code` (numbers in quotes) and `last_error_class`, and with `>=` and
+	// `<` of `accept_time` (RFC 3339, in quotes), joined by `AND`, such as `event_id = "bk_1" AND state = STATE_DEAD_LETTERED`.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -632,12 +786,16 @@ func (x *ListDeliveriesResponse) GetNextPageToken() string {
 // Request of ListAttempts.
 type ListAttemptsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// `organizations/{organization}/deliveries/{delivery}`.
+	// `organizations/{organization}/deliveries/{delivery}`, or `organizations/{organization}/deliveries/-` for all.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// Greatest number of results, 1 to 1,000; 0 means 50.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous answer.
-	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which attempts of all deliveries (aip.dev/160): comparisons with `=` of `webhook` (resource name), `status_code` (in
+	// quotes), `error_class` and `succeeded` (`true` or `false`), and with `>=` and `<` of `start_time` (RFC 3339, in
+	// quotes), joined by `AND`. Must be empty for those of one delivery.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -689,6 +847,13 @@ func (x *ListAttemptsRequest) GetPageSize() int32 {
 func (x *ListAttemptsRequest) GetPageToken() string {
 	if x != nil {
 		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAttemptsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
 	}
 	return ""
 }
@@ -748,14 +913,14 @@ func (x *ListAttemptsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// WebhookHealth is how the deliveries of a webhook have gone since it was created, or last enabled. It is brought up
-// to date within seconds of an attempt. Attempts that could not be rendered, and deliveries of operational triggers,
-// do not count.
+// WebhookHealth is how the deliveries of a webhook have gone since it was created, or last enabled or resumed. It is
+// brought up to date within seconds of an attempt. Attempts of the error classes `render`, `proxy` and `overload`, and
+// deliveries of operational triggers, do not count.
 type WebhookHealth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, `organizations/{organization}/webhooks/{webhook}/health`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Counts how often the webhook was enabled: 1 for a new one.
+	// Counts how often the webhook became active, by being enabled or resumed: 1 for a new one.
 	Generation int64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// How many attempts in a row have failed, over all deliveries; 0 after a success.
 	ConsecutiveFailures int64 `protobuf:"varint,3,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
@@ -771,8 +936,14 @@ type WebhookHealth struct {
 	LastStatusCode int32 `protobuf:"varint,8,opt,name=last_status_code,json=lastStatusCode,proto3" json:"last_status_code,omitempty"`
 	// Class of the last attempt's failure, as in an Attempt; empty after a success.
 	LastErrorClass string `protobuf:"bytes,9,opt,name=last_error_class,json=lastErrorClass,proto3" json:"last_error_class,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// How the worker that answers treats the webhook at this moment; each worker has its own view. Unset when it has had
+	// nothing to do for the webhook for a while.
+	Flow *WebhookFlow `protobuf:"bytes,10,opt,name=flow,proto3" json:"flow,omitempty"`
+	// How many deliveries wait for it in the stream RETRIES: retries, deliveries that were put off, and those that wait for
+	// it while it is paused.
+	WaitingCount  int64 `protobuf:"varint,11,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WebhookHealth) Reset() {
@@ -868,6 +1039,129 @@ func (x *WebhookHealth) GetLastErrorClass() string {
 	return ""
 }
 
+func (x *WebhookHealth) GetFlow() *WebhookFlow {
+	if x != nil {
+		return x.Flow
+	}
+	return nil
+}
+
+func (x *WebhookHealth) GetWaitingCount() int64 {
+	if x != nil {
+		return x.WaitingCount
+	}
+	return 0
+}
+
+// WebhookFlow is how one worker treats a webhook at a moment.
+type WebhookFlow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many attempts are under way.
+	ActiveCount int32 `protobuf:"varint,1,opt,name=active_count,json=activeCount,proto3" json:"active_count,omitempty"`
+	// How many deliveries wait in line for a slot.
+	WaitingCount int32 `protobuf:"varint,2,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
+	// This worker's share of the webhook's concurrency limit.
+	Concurrency int32 `protobuf:"varint,3,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// This worker's share of the webhook's rate limit, per second; 0: no limit.
+	RateLimit float64 `protobuf:"fixed64,4,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
+	// The breaker.
+	Breaker WebhookFlow_Breaker `protobuf:"varint,5,opt,name=breaker,proto3,enum=meetwire.delivery.v1.WebhookFlow_Breaker" json:"breaker,omitempty"`
+	// When the next attempt is made while the breaker is open.
+	ProbeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=probe_time,json=probeTime,proto3" json:"probe_time,omitempty"`
+	// Until when slots are promised to deliveries that were put off; unset when none are.
+	ReservedUntil *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=reserved_until,json=reservedUntil,proto3" json:"reserved_until,omitempty"`
+	// How many workers share the webhook's limits.
+	WorkerCount   int32 `protobuf:"varint,8,opt,name=worker_count,json=workerCount,proto3" json:"worker_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookFlow) Reset() {
+	*x = WebhookFlow{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookFlow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookFlow) ProtoMessage() {}
+
+func (x *WebhookFlow) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookFlow.ProtoReflect.Descriptor instead.
+func (*WebhookFlow) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WebhookFlow) GetActiveCount() int32 {
+	if x != nil {
+		return x.ActiveCount
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetWaitingCount() int32 {
+	if x != nil {
+		return x.WaitingCount
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetRateLimit() float64 {
+	if x != nil {
+		return x.RateLimit
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetBreaker() WebhookFlow_Breaker {
+	if x != nil {
+		return x.Breaker
+	}
+	return WebhookFlow_BREAKER_UNSPECIFIED
+}
+
+func (x *WebhookFlow) GetProbeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProbeTime
+	}
+	return nil
+}
+
+func (x *WebhookFlow) GetReservedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReservedUntil
+	}
+	return nil
+}
+
+func (x *WebhookFlow) GetWorkerCount() int32 {
+	if x != nil {
+		return x.WorkerCount
+	}
+	return 0
+}
+
 // Request of GetWebhookHealth.
 type GetWebhookHealthRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -879,7 +1173,7 @@ type GetWebhookHealthRequest struct {
 
 func (x *GetWebhookHealthRequest) Reset() {
 	*x = GetWebhookHealthRequest{}
-	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1185,7 @@ func (x *GetWebhookHealthRequest) String() string {
 func (*GetWebhookHealthRequest) ProtoMessage() {}
 
 func (x *GetWebhookHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[9]
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1198,7 @@ func (x *GetWebhookHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWebhookHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetWebhookHealthRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{9}
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetWebhookHealthRequest) GetName() string {
@@ -914,11 +1208,938 @@ func (x *GetWebhookHealthRequest) GetName() string {
 	return ""
 }
 
+// Request of ResendDelivery.
+type ResendDeliveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/deliveries/{delivery}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// UUID with which a repetition of this call within two minutes sends nothing again. Empty: every call sends.
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendDeliveryRequest) Reset() {
+	*x = ResendDeliveryRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendDeliveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendDeliveryRequest) ProtoMessage() {}
+
+func (x *ResendDeliveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendDeliveryRequest.ProtoReflect.Descriptor instead.
+func (*ResendDeliveryRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ResendDeliveryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ResendDeliveryRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Response of ResendDelivery.
+type ResendDeliveryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the delivery that is on its way again.
+	Delivery      string `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResendDeliveryResponse) Reset() {
+	*x = ResendDeliveryResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResendDeliveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResendDeliveryResponse) ProtoMessage() {}
+
+func (x *ResendDeliveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResendDeliveryResponse.ProtoReflect.Descriptor instead.
+func (*ResendDeliveryResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ResendDeliveryResponse) GetDelivery() string {
+	if x != nil {
+		return x.Delivery
+	}
+	return ""
+}
+
+// Request of RetryDelivery.
+type RetryDeliveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/deliveries/{delivery}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeliveryRequest) Reset() {
+	*x = RetryDeliveryRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeliveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeliveryRequest) ProtoMessage() {}
+
+func (x *RetryDeliveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeliveryRequest.ProtoReflect.Descriptor instead.
+func (*RetryDeliveryRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RetryDeliveryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of RetryDelivery.
+type RetryDeliveryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeliveryResponse) Reset() {
+	*x = RetryDeliveryResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeliveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeliveryResponse) ProtoMessage() {}
+
+func (x *RetryDeliveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeliveryResponse.ProtoReflect.Descriptor instead.
+func (*RetryDeliveryResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{14}
+}
+
+// Request of RetryDeliveries.
+type RetryDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`; `organizations/-`, which is for operators, for all.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only of this webhook, `organizations/{organization}/webhooks/{webhook}`; empty: all.
+	Webhook string `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// How many per second at most, 0.1 to 10,000; 0 means 1,000.
+	Rate float64 `protobuf:"fixed64,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Whether the operation only counts.
+	DryRun bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryDeliveriesRequest) Reset() {
+	*x = RetryDeliveriesRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryDeliveriesRequest) ProtoMessage() {}
+
+func (x *RetryDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*RetryDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetryDeliveriesRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *RetryDeliveriesRequest) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *RetryDeliveriesRequest) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *RetryDeliveriesRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RetryDeliveriesRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Request of CancelDelivery.
+type CancelDeliveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/deliveries/{delivery}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDeliveryRequest) Reset() {
+	*x = CancelDeliveryRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDeliveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDeliveryRequest) ProtoMessage() {}
+
+func (x *CancelDeliveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDeliveryRequest.ProtoReflect.Descriptor instead.
+func (*CancelDeliveryRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CancelDeliveryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of CancelDelivery.
+type CancelDeliveryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelDeliveryResponse) Reset() {
+	*x = CancelDeliveryResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelDeliveryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelDeliveryResponse) ProtoMessage() {}
+
+func (x *CancelDeliveryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelDeliveryResponse.ProtoReflect.Descriptor instead.
+func (*CancelDeliveryResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{17}
+}
+
+// Timer is a delivery that waits.
+type Timer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the delivery.
+	Delivery string `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// Trigger of the event.
+	Trigger string `protobuf:"bytes,2,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// CloudEvents `source` of the event.
+	EventSource string `protobuf:"bytes,3,opt,name=event_source,json=eventSource,proto3" json:"event_source,omitempty"`
+	// CloudEvents `id` of the event.
+	EventId string `protobuf:"bytes,4,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// Sequence of the event in the stream EVENTS.
+	EventSequence int64 `protobuf:"varint,5,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
+	// How many attempts were made.
+	AttemptCount int32 `protobuf:"varint,6,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
+	// When it is due. For one that waits for a paused webhook: when it is looked at again.
+	DueTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=due_time,json=dueTime,proto3" json:"due_time,omitempty"`
+	// Whether it waits for the webhook to be resumed.
+	Parked        bool `protobuf:"varint,8,opt,name=parked,proto3" json:"parked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Timer) Reset() {
+	*x = Timer{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Timer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Timer) ProtoMessage() {}
+
+func (x *Timer) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Timer.ProtoReflect.Descriptor instead.
+func (*Timer) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Timer) GetDelivery() string {
+	if x != nil {
+		return x.Delivery
+	}
+	return ""
+}
+
+func (x *Timer) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *Timer) GetEventSource() string {
+	if x != nil {
+		return x.EventSource
+	}
+	return ""
+}
+
+func (x *Timer) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *Timer) GetEventSequence() int64 {
+	if x != nil {
+		return x.EventSequence
+	}
+	return 0
+}
+
+func (x *Timer) GetAttemptCount() int32 {
+	if x != nil {
+		return x.AttemptCount
+	}
+	return 0
+}
+
+func (x *Timer) GetDueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DueTime
+	}
+	return nil
+}
+
+func (x *Timer) GetParked() bool {
+	if x != nil {
+		return x.Parked
+	}
+	return false
+}
+
+// Request of ListTimers.
+type ListTimersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Greatest number of results, 1 to 1,000; 0 means 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous answer.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimersRequest) Reset() {
+	*x = ListTimersRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimersRequest) ProtoMessage() {}
+
+func (x *ListTimersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimersRequest.ProtoReflect.Descriptor instead.
+func (*ListTimersRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListTimersRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListTimersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTimersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Response of ListTimers.
+type ListTimersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The timers of this page.
+	Timers []*Timer `protobuf:"bytes,1,rep,name=timers,proto3" json:"timers,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTimersResponse) Reset() {
+	*x = ListTimersResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTimersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTimersResponse) ProtoMessage() {}
+
+func (x *ListTimersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTimersResponse.ProtoReflect.Descriptor instead.
+func (*ListTimersResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListTimersResponse) GetTimers() []*Timer {
+	if x != nil {
+		return x.Timers
+	}
+	return nil
+}
+
+func (x *ListTimersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of WatchAttempts.
+type WatchAttemptsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`; `organizations/-`, which is for operators, for all.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Which attempts (aip.dev/160): comparisons with `=` of `webhook` (resource name), `trigger`, `event_id`,
+	// `status_code` (in quotes), `error_class` and `succeeded` (`true` or `false`), joined by `AND`.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Whether headers and bodies are left out.
+	Brief         bool `protobuf:"varint,3,opt,name=brief,proto3" json:"brief,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchAttemptsRequest) Reset() {
+	*x = WatchAttemptsRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAttemptsRequest) ProtoMessage() {}
+
+func (x *WatchAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*WatchAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *WatchAttemptsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *WatchAttemptsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *WatchAttemptsRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
+}
+
+// Response of WatchAttempts.
+type WatchAttemptsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An attempt.
+	Attempt *Attempt `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// What has become of its delivery.
+	State Delivery_State `protobuf:"varint,2,opt,name=state,proto3,enum=meetwire.delivery.v1.Delivery_State" json:"state,omitempty"`
+	// About how many records of attempts the caller has missed between the last answer and this one, because it could not
+	// keep up.
+	MissedCount   int64 `protobuf:"varint,3,opt,name=missed_count,json=missedCount,proto3" json:"missed_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchAttemptsResponse) Reset() {
+	*x = WatchAttemptsResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAttemptsResponse) ProtoMessage() {}
+
+func (x *WatchAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*WatchAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *WatchAttemptsResponse) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+func (x *WatchAttemptsResponse) GetState() Delivery_State {
+	if x != nil {
+		return x.State
+	}
+	return Delivery_STATE_UNSPECIFIED
+}
+
+func (x *WatchAttemptsResponse) GetMissedCount() int64 {
+	if x != nil {
+		return x.MissedCount
+	}
+	return 0
+}
+
+// WebhookStatistics is how the attempts of a webhook went that began in one hour.
+type WebhookStatistics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the hour began, UTC.
+	Hour *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=hour,proto3" json:"hour,omitempty"`
+	// How many attempts there were.
+	AttemptCount int64 `protobuf:"varint,2,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
+	// How many of them have succeeded.
+	SuccessCount int64 `protobuf:"varint,3,opt,name=success_count,json=successCount,proto3" json:"success_count,omitempty"`
+	// How many attempts failed in each class, as in an Attempt.
+	FailureCounts map[string]int64 `protobuf:"bytes,4,rep,name=failure_counts,json=failureCounts,proto3" json:"failure_counts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Durations below which half, 95 % and 99 % of the attempts took, within 10 %.
+	P50Duration *durationpb.Duration `protobuf:"bytes,5,opt,name=p50_duration,json=p50Duration,proto3" json:"p50_duration,omitempty"`
+	// 95 %.
+	P95Duration *durationpb.Duration `protobuf:"bytes,6,opt,name=p95_duration,json=p95Duration,proto3" json:"p95_duration,omitempty"`
+	// 99 %.
+	P99Duration *durationpb.Duration `protobuf:"bytes,7,opt,name=p99_duration,json=p99Duration,proto3" json:"p99_duration,omitempty"`
+	// How many deliveries became dead letters.
+	DeadLetterCount int64 `protobuf:"varint,8,opt,name=dead_letter_count,json=deadLetterCount,proto3" json:"dead_letter_count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WebhookStatistics) Reset() {
+	*x = WebhookStatistics{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookStatistics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookStatistics) ProtoMessage() {}
+
+func (x *WebhookStatistics) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookStatistics.ProtoReflect.Descriptor instead.
+func (*WebhookStatistics) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *WebhookStatistics) GetHour() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Hour
+	}
+	return nil
+}
+
+func (x *WebhookStatistics) GetAttemptCount() int64 {
+	if x != nil {
+		return x.AttemptCount
+	}
+	return 0
+}
+
+func (x *WebhookStatistics) GetSuccessCount() int64 {
+	if x != nil {
+		return x.SuccessCount
+	}
+	return 0
+}
+
+func (x *WebhookStatistics) GetFailureCounts() map[string]int64 {
+	if x != nil {
+		return x.FailureCounts
+	}
+	return nil
+}
+
+func (x *WebhookStatistics) GetP50Duration() *durationpb.Duration {
+	if x != nil {
+		return x.P50Duration
+	}
+	return nil
+}
+
+func (x *WebhookStatistics) GetP95Duration() *durationpb.Duration {
+	if x != nil {
+		return x.P95Duration
+	}
+	return nil
+}
+
+func (x *WebhookStatistics) GetP99Duration() *durationpb.Duration {
+	if x != nil {
+		return x.P99Duration
+	}
+	return nil
+}
+
+func (x *WebhookStatistics) GetDeadLetterCount() int64 {
+	if x != nil {
+		return x.DeadLetterCount
+	}
+	return 0
+}
+
+// Request of ListWebhookStatistics.
+type ListWebhookStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// From the hour of this time on; unset: 24 hours ago. At most 31 days before `end_time`.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Up to this time; unset: now.
+	EndTime       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookStatisticsRequest) Reset() {
+	*x = ListWebhookStatisticsRequest{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookStatisticsRequest) ProtoMessage() {}
+
+func (x *ListWebhookStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*ListWebhookStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListWebhookStatisticsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListWebhookStatisticsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListWebhookStatisticsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+// Response of ListWebhookStatistics.
+type ListWebhookStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each hour in which there were attempts or new dead letters, the oldest first. Hours are kept as long as
+	// deliveries are.
+	Statistics    []*WebhookStatistics `protobuf:"bytes,1,rep,name=statistics,proto3" json:"statistics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWebhookStatisticsResponse) Reset() {
+	*x = ListWebhookStatisticsResponse{}
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWebhookStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWebhookStatisticsResponse) ProtoMessage() {}
+
+func (x *ListWebhookStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_delivery_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWebhookStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*ListWebhookStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_delivery_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListWebhookStatisticsResponse) GetStatistics() []*WebhookStatistics {
+	if x != nil {
+		return x.Statistics
+	}
+	return nil
+}
+
 var File_meetwire_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"#meetwire/delivery/v1/delivery.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xa2\x05\n" +
+	"#meetwire/delivery/v1/delivery.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a%meetwire/operation/v1/operation.proto\"\x80\x06\n" +
 	"\bDelivery\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1d\n" +
 	"\awebhook\x18\x02 \x01(\tB\x03\xe0A\x03R\awebhook\x12\x1d\n" +
@@ -934,13 +2155,15 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"acceptTime\x12@\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12K\n" +
-	"\x11next_attempt_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0fnextAttemptTime\"r\n" +
+	"\x11next_attempt_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0fnextAttemptTime\x12-\n" +
+	"\x10last_status_code\x18\r \x01(\x05B\x03\xe0A\x03R\x0elastStatusCode\x12-\n" +
+	"\x10last_error_class\x18\x0e \x01(\tB\x03\xe0A\x03R\x0elastErrorClass\"r\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_PENDING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x17\n" +
 	"\x13STATE_DEAD_LETTERED\x10\x03\x12\x11\n" +
-	"\rSTATE_DROPPED\x10\x04\"\xc4\x05\n" +
+	"\rSTATE_DROPPED\x10\x04\"\xef\b\n" +
 	"\aAttempt\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1b\n" +
 	"\x06number\x18\x02 \x01(\x05B\x03\xe0A\x03R\x06number\x12>\n" +
@@ -960,7 +2183,15 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\verror_class\x18\f \x01(\tB\x03\xe0A\x03R\n" +
 	"errorClass\x12(\n" +
 	"\rerror_message\x18\r \x01(\tB\x03\xe0A\x03R\ferrorMessage\x12K\n" +
-	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0fnextAttemptTime\"2\n" +
+	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0fnextAttemptTime\x12A\n" +
+	"\fdns_duration\x18\x0f \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x03R\vdnsDuration\x12I\n" +
+	"\x10connect_duration\x18\x10 \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x03R\x0fconnectDuration\x12A\n" +
+	"\ftls_duration\x18\x11 \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x03R\vtlsDuration\x12N\n" +
+	"\x13first_byte_duration\x18\x12 \x01(\v2\x19.google.protobuf.DurationB\x03\xe0A\x03R\x11firstByteDuration\x12*\n" +
+	"\x0eremote_address\x18\x13 \x01(\tB\x03\xe0A\x03R\rremoteAddress\x12\x1d\n" +
+	"\awebhook\x18\x14 \x01(\tB\x03\xe0A\x03R\awebhook\x12\x1d\n" +
+	"\atrigger\x18\x15 \x01(\tB\x03\xe0A\x03R\atrigger\x12\x1e\n" +
+	"\bevent_id\x18\x16 \x01(\tB\x03\xe0A\x03R\aeventId\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"l\n" +
@@ -976,15 +2207,16 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"deliveries\x18\x01 \x03(\v2\x1e.meetwire.delivery.v1.DeliveryR\n" +
 	"deliveries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc1\x01\n" +
-	"\x13ListAttemptsRequest\x12Z\n" +
-	"\x06parent\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/deliveries/[0-9a-f-]{36}$R\x06parent\x12*\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xea\x01\n" +
+	"\x13ListAttemptsRequest\x12^\n" +
+	"\x06parent\x18\x01 \x01(\tBF\xe0A\x02\xbaH@r>2<^organizations/[a-z0-9-]{1,63}/deliveries/([0-9a-f-]{36}|-)$R\x06parent\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\"y\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\"y\n" +
 	"\x14ListAttemptsResponse\x129\n" +
 	"\battempts\x18\x01 \x03(\v2\x1d.meetwire.delivery.v1.AttemptR\battempts\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfe\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe4\x04\n" +
 	"\rWebhookHealth\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12#\n" +
 	"\n" +
@@ -996,16 +2228,119 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x11last_success_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastSuccessTime\x12K\n" +
 	"\x11last_failure_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x0flastFailureTime\x12-\n" +
 	"\x10last_status_code\x18\b \x01(\x05B\x03\xe0A\x03R\x0elastStatusCode\x12-\n" +
-	"\x10last_error_class\x18\t \x01(\tB\x03\xe0A\x03R\x0elastErrorClass\"v\n" +
+	"\x10last_error_class\x18\t \x01(\tB\x03\xe0A\x03R\x0elastErrorClass\x12:\n" +
+	"\x04flow\x18\n" +
+	" \x01(\v2!.meetwire.delivery.v1.WebhookFlowB\x03\xe0A\x03R\x04flow\x12(\n" +
+	"\rwaiting_count\x18\v \x01(\x03B\x03\xe0A\x03R\fwaitingCount\"\xdd\x03\n" +
+	"\vWebhookFlow\x12!\n" +
+	"\factive_count\x18\x01 \x01(\x05R\vactiveCount\x12#\n" +
+	"\rwaiting_count\x18\x02 \x01(\x05R\fwaitingCount\x12 \n" +
+	"\vconcurrency\x18\x03 \x01(\x05R\vconcurrency\x12\x1d\n" +
+	"\n" +
+	"rate_limit\x18\x04 \x01(\x01R\trateLimit\x12C\n" +
+	"\abreaker\x18\x05 \x01(\x0e2).meetwire.delivery.v1.WebhookFlow.BreakerR\abreaker\x129\n" +
+	"\n" +
+	"probe_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tprobeTime\x12A\n" +
+	"\x0ereserved_until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rreservedUntil\x12!\n" +
+	"\fworker_count\x18\b \x01(\x05R\vworkerCount\"_\n" +
+	"\aBreaker\x12\x17\n" +
+	"\x13BREAKER_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eBREAKER_CLOSED\x10\x01\x12\x10\n" +
+	"\fBREAKER_OPEN\x10\x02\x12\x15\n" +
+	"\x11BREAKER_HALF_OPEN\x10\x03\"v\n" +
 	"\x17GetWebhookHealthRequest\x12[\n" +
-	"\x04name\x18\x01 \x01(\tBG\xe0A\x02\xbaHAr?2=^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}/health$R\x04name2\xbe\x05\n" +
+	"\x04name\x18\x01 \x01(\tBG\xe0A\x02\xbaHAr?2=^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}/health$R\x04name\"\xdb\x01\n" +
+	"\x15ResendDeliveryRequest\x12V\n" +
+	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/deliveries/[0-9a-f-]{36}$R\x04name\x12j\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"4\n" +
+	"\x16ResendDeliveryResponse\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\tR\bdelivery\"n\n" +
+	"\x14RetryDeliveryRequest\x12V\n" +
+	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/deliveries/[0-9a-f-]{36}$R\x04name\"\x17\n" +
+	"\x15RetryDeliveryResponse\"\xbb\x03\n" +
+	"\x16RetryDeliveriesRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12]\n" +
+	"\awebhook\x18\x02 \x01(\tBC\xe0A\x01\xbaH=r;29^(organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36})?$R\awebhook\x12u\n" +
+	"\x04rate\x18\x03 \x01(\x01Ba\xe0A\x01\xbaH[\xba\x01X\n" +
+	"\x04rate\x12\x1fmust be 0, or from 0.1 to 10000\x1a/this == 0.0 || (this >= 0.1 && this <= 10000.0)R\x04rate\x12\x1c\n" +
+	"\adry_run\x18\x04 \x01(\bB\x03\xe0A\x01R\x06dryRun\x12j\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"o\n" +
+	"\x15CancelDeliveryRequest\x12V\n" +
+	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/deliveries/[0-9a-f-]{36}$R\x04name\"\x18\n" +
+	"\x16CancelDeliveryResponse\"\x96\x02\n" +
+	"\x05Timer\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x18\n" +
+	"\atrigger\x18\x02 \x01(\tR\atrigger\x12!\n" +
+	"\fevent_source\x18\x03 \x01(\tR\veventSource\x12\x19\n" +
+	"\bevent_id\x18\x04 \x01(\tR\aeventId\x12%\n" +
+	"\x0eevent_sequence\x18\x05 \x01(\x03R\reventSequence\x12#\n" +
+	"\rattempt_count\x18\x06 \x01(\x05R\fattemptCount\x125\n" +
+	"\bdue_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\adueTime\x12\x16\n" +
+	"\x06parked\x18\b \x01(\bR\x06parked\"\xbd\x01\n" +
+	"\x11ListTimersRequest\x12X\n" +
+	"\x06parent\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x06parent\x12*\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\"q\n" +
+	"\x12ListTimersResponse\x123\n" +
+	"\x06timers\x18\x01 \x03(\v2\x1b.meetwire.delivery.v1.TimerR\x06timers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x99\x01\n" +
+	"\x14WatchAttemptsRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12#\n" +
+	"\x06filter\x18\x02 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\x12\x19\n" +
+	"\x05brief\x18\x03 \x01(\bB\x03\xe0A\x01R\x05brief\"\xaf\x01\n" +
+	"\x15WatchAttemptsResponse\x127\n" +
+	"\aattempt\x18\x01 \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattempt\x12:\n" +
+	"\x05state\x18\x02 \x01(\x0e2$.meetwire.delivery.v1.Delivery.StateR\x05state\x12!\n" +
+	"\fmissed_count\x18\x03 \x01(\x03R\vmissedCount\"\x98\x04\n" +
+	"\x11WebhookStatistics\x12.\n" +
+	"\x04hour\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04hour\x12#\n" +
+	"\rattempt_count\x18\x02 \x01(\x03R\fattemptCount\x12#\n" +
+	"\rsuccess_count\x18\x03 \x01(\x03R\fsuccessCount\x12a\n" +
+	"\x0efailure_counts\x18\x04 \x03(\v2:.meetwire.delivery.v1.WebhookStatistics.FailureCountsEntryR\rfailureCounts\x12<\n" +
+	"\fp50_duration\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\vp50Duration\x12<\n" +
+	"\fp95_duration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\vp95Duration\x12<\n" +
+	"\fp99_duration\x18\a \x01(\v2\x19.google.protobuf.DurationR\vp99Duration\x12*\n" +
+	"\x11dead_letter_count\x18\b \x01(\x03R\x0fdeadLetterCount\x1a@\n" +
+	"\x12FailureCountsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xf4\x01\n" +
+	"\x1cListWebhookStatisticsRequest\x12X\n" +
+	"\x06parent\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x06parent\x12>\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\tstartTime\x12:\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\aendTime\"h\n" +
+	"\x1dListWebhookStatisticsResponse\x12G\n" +
+	"\n" +
+	"statistics\x18\x01 \x03(\v2'.meetwire.delivery.v1.WebhookStatisticsR\n" +
+	"statistics2\xbb\x0f\n" +
 	"\x0fDeliveryService\x12\x97\x01\n" +
 	"\vGetDelivery\x12(.meetwire.delivery.v1.GetDeliveryRequest\x1a\x1e.meetwire.delivery.v1.Delivery\">\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02)\x12'/v1/{name=organizations/*/deliveries/*}\x12\xad\x01\n" +
 	"\x0eListDeliveries\x12+.meetwire.delivery.v1.ListDeliveriesRequest\x1a,.meetwire.delivery.v1.ListDeliveriesResponse\"@\xa2\xbb\x18\r\n" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02)\x12'/v1/{parent=organizations/*}/deliveries\x12\xb2\x01\n" +
 	"\fListAttempts\x12).meetwire.delivery.v1.ListAttemptsRequest\x1a*.meetwire.delivery.v1.ListAttemptsResponse\"K\xa2\xbb\x18\r\n" +
-	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x024\x122/v1/{parent=organizations/*/deliveries/*}/attempts\x12\xab\x01\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x024\x122/v1/{parent=organizations/*/deliveries/*}/attempts\x12\xb4\x01\n" +
+	"\x0eResendDelivery\x12+.meetwire.delivery.v1.ResendDeliveryRequest\x1a,.meetwire.delivery.v1.ResendDeliveryResponse\"G\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/deliveries/*}:resend\x12\xb0\x01\n" +
+	"\rRetryDelivery\x12*.meetwire.delivery.v1.RetryDeliveryRequest\x1a+.meetwire.delivery.v1.RetryDeliveryResponse\"F\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{name=organizations/*/deliveries/*}:retry\x12\xab\x01\n" +
+	"\x0fRetryDeliveries\x12,.meetwire.delivery.v1.RetryDeliveriesRequest\x1a .meetwire.operation.v1.Operation\"H\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{parent=organizations/*}/deliveries:retry\x12\xb4\x01\n" +
+	"\x0eCancelDelivery\x12+.meetwire.delivery.v1.CancelDeliveryRequest\x1a,.meetwire.delivery.v1.CancelDeliveryResponse\"G\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/deliveries/*}:cancel\x12\xa8\x01\n" +
+	"\n" +
+	"ListTimers\x12'.meetwire.delivery.v1.ListTimersRequest\x1a(.meetwire.delivery.v1.ListTimersResponse\"G\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x020\x12./v1/{parent=organizations/*/webhooks/*}/timers\x12\xb0\x01\n" +
+	"\rWatchAttempts\x12*.meetwire.delivery.v1.WatchAttemptsRequest\x1a+.meetwire.delivery.v1.WatchAttemptsResponse\"D\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02-\x12+/v1/{parent=organizations/*}/attempts:watch0\x01\x12\xcd\x01\n" +
+	"\x15ListWebhookStatistics\x122.meetwire.delivery.v1.ListWebhookStatisticsRequest\x1a3.meetwire.delivery.v1.ListWebhookStatisticsResponse\"K\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x024\x122/v1/{parent=organizations/*/webhooks/*}/statistics\x12\xab\x01\n" +
 	"\x10GetWebhookHealth\x12-.meetwire.delivery.v1.GetWebhookHealthRequest\x1a#.meetwire.delivery.v1.WebhookHealth\"C\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02.\x12,/v1/{name=organizations/*/webhooks/*/health}B\xe3\x01\n" +
 	"\x18com.meetwire.delivery.v1B\rDeliveryProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
@@ -1022,51 +2357,104 @@ func file_meetwire_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 	return file_meetwire_delivery_v1_delivery_proto_rawDescData
 }
 
-var file_meetwire_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meetwire_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_meetwire_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_meetwire_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_meetwire_delivery_v1_delivery_proto_goTypes = []any{
-	(Delivery_State)(0),             // 0: meetwire.delivery.v1.Delivery.State
-	(*Delivery)(nil),                // 1: meetwire.delivery.v1.Delivery
-	(*Attempt)(nil),                 // 2: meetwire.delivery.v1.Attempt
-	(*Header)(nil),                  // 3: meetwire.delivery.v1.Header
-	(*GetDeliveryRequest)(nil),      // 4: meetwire.delivery.v1.GetDeliveryRequest
-	(*ListDeliveriesRequest)(nil),   // 5: meetwire.delivery.v1.ListDeliveriesRequest
-	(*ListDeliveriesResponse)(nil),  // 6: meetwire.delivery.v1.ListDeliveriesResponse
-	(*ListAttemptsRequest)(nil),     // 7: meetwire.delivery.v1.ListAttemptsRequest
-	(*ListAttemptsResponse)(nil),    // 8: meetwire.delivery.v1.ListAttemptsResponse
-	(*WebhookHealth)(nil),           // 9: meetwire.delivery.v1.WebhookHealth
-	(*GetWebhookHealthRequest)(nil), // 10: meetwire.delivery.v1.GetWebhookHealthRequest
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 12: google.protobuf.Duration
+	(Delivery_State)(0),                   // 0: meetwire.delivery.v1.Delivery.State
+	(WebhookFlow_Breaker)(0),              // 1: meetwire.delivery.v1.WebhookFlow.Breaker
+	(*Delivery)(nil),                      // 2: meetwire.delivery.v1.Delivery
+	(*Attempt)(nil),                       // 3: meetwire.delivery.v1.Attempt
+	(*Header)(nil),                        // 4: meetwire.delivery.v1.Header
+	(*GetDeliveryRequest)(nil),            // 5: meetwire.delivery.v1.GetDeliveryRequest
+	(*ListDeliveriesRequest)(nil),         // 6: meetwire.delivery.v1.ListDeliveriesRequest
+	(*ListDeliveriesResponse)(nil),        // 7: meetwire.delivery.v1.ListDeliveriesResponse
+	(*ListAttemptsRequest)(nil),           // 8: meetwire.delivery.v1.ListAttemptsRequest
+	(*ListAttemptsResponse)(nil),          // 9: meetwire.delivery.v1.ListAttemptsResponse
+	(*WebhookHealth)(nil),                 // 10: meetwire.delivery.v1.WebhookHealth
+	(*WebhookFlow)(nil),                   // 11: meetwire.delivery.v1.WebhookFlow
+	(*GetWebhookHealthRequest)(nil),       // 12: meetwire.delivery.v1.GetWebhookHealthRequest
+	(*ResendDeliveryRequest)(nil),         // 13: meetwire.delivery.v1.ResendDeliveryRequest
+	(*ResendDeliveryResponse)(nil),        // 14: meetwire.delivery.v1.ResendDeliveryResponse
+	(*RetryDeliveryRequest)(nil),          // 15: meetwire.delivery.v1.RetryDeliveryRequest
+	(*RetryDeliveryResponse)(nil),         // 16: meetwire.delivery.v1.RetryDeliveryResponse
+	(*RetryDeliveriesRequest)(nil),        // 17: meetwire.delivery.v1.RetryDeliveriesRequest
+	(*CancelDeliveryRequest)(nil),         // 18: meetwire.delivery.v1.CancelDeliveryRequest
+	(*CancelDeliveryResponse)(nil),        // 19: meetwire.delivery.v1.CancelDeliveryResponse
+	(*Timer)(nil),                         // 20: meetwire.delivery.v1.Timer
+	(*ListTimersRequest)(nil),             // 21: meetwire.delivery.v1.ListTimersRequest
+	(*ListTimersResponse)(nil),            // 22: meetwire.delivery.v1.ListTimersResponse
+	(*WatchAttemptsRequest)(nil),          // 23: meetwire.delivery.v1.WatchAttemptsRequest
+	(*WatchAttemptsResponse)(nil),         // 24: meetwire.delivery.v1.WatchAttemptsResponse
+	(*WebhookStatistics)(nil),             // 25: meetwire.delivery.v1.WebhookStatistics
+	(*ListWebhookStatisticsRequest)(nil),  // 26: meetwire.delivery.v1.ListWebhookStatisticsRequest
+	(*ListWebhookStatisticsResponse)(nil), // 27: meetwire.delivery.v1.ListWebhookStatisticsResponse
+	nil,                                   // 28: meetwire.delivery.v1.WebhookStatistics.FailureCountsEntry
+	(*timestamppb.Timestamp)(nil),         // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),           // 30: google.protobuf.Duration
+	(*v1.Operation)(nil),                  // 31: meetwire.operation.v1.Operation
 }
 var file_meetwire_delivery_v1_delivery_proto_depIdxs = []int32{
 	0,  // 0: meetwire.delivery.v1.Delivery.state:type_name -> meetwire.delivery.v1.Delivery.State
-	11, // 1: meetwire.delivery.v1.Delivery.accept_time:type_name -> google.protobuf.Timestamp
-	11, // 2: meetwire.delivery.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
-	11, // 3: meetwire.delivery.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
-	11, // 4: meetwire.delivery.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
-	12, // 5: meetwire.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
-	3,  // 6: meetwire.delivery.v1.Attempt.request_headers:type_name -> meetwire.delivery.v1.Header
-	3,  // 7: meetwire.delivery.v1.Attempt.response_headers:type_name -> meetwire.delivery.v1.Header
-	11, // 8: meetwire.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
-	1,  // 9: meetwire.delivery.v1.ListDeliveriesResponse.deliveries:type_name -> meetwire.delivery.v1.Delivery
-	2,  // 10: meetwire.delivery.v1.ListAttemptsResponse.attempts:type_name -> meetwire.delivery.v1.Attempt
-	11, // 11: meetwire.delivery.v1.WebhookHealth.failing_since:type_name -> google.protobuf.Timestamp
-	11, // 12: meetwire.delivery.v1.WebhookHealth.last_success_time:type_name -> google.protobuf.Timestamp
-	11, // 13: meetwire.delivery.v1.WebhookHealth.last_failure_time:type_name -> google.protobuf.Timestamp
-	4,  // 14: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
-	5,  // 15: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
-	7,  // 16: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
-	10, // 17: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:input_type -> meetwire.delivery.v1.GetWebhookHealthRequest
-	1,  // 18: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
-	6,  // 19: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
-	8,  // 20: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
-	9,  // 21: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:output_type -> meetwire.delivery.v1.WebhookHealth
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	29, // 1: meetwire.delivery.v1.Delivery.accept_time:type_name -> google.protobuf.Timestamp
+	29, // 2: meetwire.delivery.v1.Delivery.update_time:type_name -> google.protobuf.Timestamp
+	29, // 3: meetwire.delivery.v1.Delivery.next_attempt_time:type_name -> google.protobuf.Timestamp
+	29, // 4: meetwire.delivery.v1.Attempt.start_time:type_name -> google.protobuf.Timestamp
+	30, // 5: meetwire.delivery.v1.Attempt.duration:type_name -> google.protobuf.Duration
+	4,  // 6: meetwire.delivery.v1.Attempt.request_headers:type_name -> meetwire.delivery.v1.Header
+	4,  // 7: meetwire.delivery.v1.Attempt.response_headers:type_name -> meetwire.delivery.v1.Header
+	29, // 8: meetwire.delivery.v1.Attempt.next_attempt_time:type_name -> google.protobuf.Timestamp
+	30, // 9: meetwire.delivery.v1.Attempt.dns_duration:type_name -> google.protobuf.Duration
+	30, // 10: meetwire.delivery.v1.Attempt.connect_duration:type_name -> google.protobuf.Duration
+	30, // 11: meetwire.delivery.v1.Attempt.tls_duration:type_name -> google.protobuf.Duration
+	30, // 12: meetwire.delivery.v1.Attempt.first_byte_duration:type_name -> google.protobuf.Duration
+	2,  // 13: meetwire.delivery.v1.ListDeliveriesResponse.deliveries:type_name -> meetwire.delivery.v1.Delivery
+	3,  // 14: meetwire.delivery.v1.ListAttemptsResponse.attempts:type_name -> meetwire.delivery.v1.Attempt
+	29, // 15: meetwire.delivery.v1.WebhookHealth.failing_since:type_name -> google.protobuf.Timestamp
+	29, // 16: meetwire.delivery.v1.WebhookHealth.last_success_time:type_name -> google.protobuf.Timestamp
+	29, // 17: meetwire.delivery.v1.WebhookHealth.last_failure_time:type_name -> google.protobuf.Timestamp
+	11, // 18: meetwire.delivery.v1.WebhookHealth.flow:type_name -> meetwire.delivery.v1.WebhookFlow
+	1,  // 19: meetwire.delivery.v1.WebhookFlow.breaker:type_name -> meetwire.delivery.v1.WebhookFlow.Breaker
+	29, // 20: meetwire.delivery.v1.WebhookFlow.probe_time:type_name -> google.protobuf.Timestamp
+	29, // 21: meetwire.delivery.v1.WebhookFlow.reserved_until:type_name -> google.protobuf.Timestamp
+	29, // 22: meetwire.delivery.v1.Timer.due_time:type_name -> google.protobuf.Timestamp
+	20, // 23: meetwire.delivery.v1.ListTimersResponse.timers:type_name -> meetwire.delivery.v1.Timer
+	3,  // 24: meetwire.delivery.v1.WatchAttemptsResponse.attempt:type_name -> meetwire.delivery.v1.Attempt
+	0,  // 25: meetwire.delivery.v1.WatchAttemptsResponse.state:type_name -> meetwire.delivery.v1.Delivery.State
+	29, // 26: meetwire.delivery.v1.WebhookStatistics.hour:type_name -> google.protobuf.Timestamp
+	28, // 27: meetwire.delivery.v1.WebhookStatistics.failure_counts:type_name -> meetwire.delivery.v1.WebhookStatistics.FailureCountsEntry
+	30, // 28: meetwire.delivery.v1.WebhookStatistics.p50_duration:type_name -> google.protobuf.Duration
+	30, // 29: meetwire.delivery.v1.WebhookStatistics.p95_duration:type_name -> google.protobuf.Duration
+	30, // 30: meetwire.delivery.v1.WebhookStatistics.p99_duration:type_name -> google.protobuf.Duration
+	29, // 31: meetwire.delivery.v1.ListWebhookStatisticsRequest.start_time:type_name -> google.protobuf.Timestamp
+	29, // 32: meetwire.delivery.v1.ListWebhookStatisticsRequest.end_time:type_name -> google.protobuf.Timestamp
+	25, // 33: meetwire.delivery.v1.ListWebhookStatisticsResponse.statistics:type_name -> meetwire.delivery.v1.WebhookStatistics
+	5,  // 34: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
+	6,  // 35: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
+	8,  // 36: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
+	13, // 37: meetwire.delivery.v1.DeliveryService.ResendDelivery:input_type -> meetwire.delivery.v1.ResendDeliveryRequest
+	15, // 38: meetwire.delivery.v1.DeliveryService.RetryDelivery:input_type -> meetwire.delivery.v1.RetryDeliveryRequest
+	17, // 39: meetwire.delivery.v1.DeliveryService.RetryDeliveries:input_type -> meetwire.delivery.v1.RetryDeliveriesRequest
+	18, // 40: meetwire.delivery.v1.DeliveryService.CancelDelivery:input_type -> meetwire.delivery.v1.CancelDeliveryRequest
+	21, // 41: meetwire.delivery.v1.DeliveryService.ListTimers:input_type -> meetwire.delivery.v1.ListTimersRequest
+	23, // 42: meetwire.delivery.v1.DeliveryService.WatchAttempts:input_type -> meetwire.delivery.v1.WatchAttemptsRequest
+	26, // 43: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:input_type -> meetwire.delivery.v1.ListWebhookStatisticsRequest
+	12, // 44: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:input_type -> meetwire.delivery.v1.GetWebhookHealthRequest
+	2,  // 45: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
+	7,  // 46: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
+	9,  // 47: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
+	14, // 48: meetwire.delivery.v1.DeliveryService.ResendDelivery:output_type -> meetwire.delivery.v1.ResendDeliveryResponse
+	16, // 49: meetwire.delivery.v1.DeliveryService.RetryDelivery:output_type -> meetwire.delivery.v1.RetryDeliveryResponse
+	31, // 50: meetwire.delivery.v1.DeliveryService.RetryDeliveries:output_type -> meetwire.operation.v1.Operation
+	19, // 51: meetwire.delivery.v1.DeliveryService.CancelDelivery:output_type -> meetwire.delivery.v1.CancelDeliveryResponse
+	22, // 52: meetwire.delivery.v1.DeliveryService.ListTimers:output_type -> meetwire.delivery.v1.ListTimersResponse
+	24, // 53: meetwire.delivery.v1.DeliveryService.WatchAttempts:output_type -> meetwire.delivery.v1.WatchAttemptsResponse
+	27, // 54: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:output_type -> meetwire.delivery.v1.ListWebhookStatisticsResponse
+	10, // 55: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:output_type -> meetwire.delivery.v1.WebhookHealth
+	45, // [45:56] is the sub-list for method output_type
+	34, // [34:45] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_delivery_v1_delivery_proto_init() }
@@ -1079,8 +2467,8 @@ func file_meetwire_delivery_v1_delivery_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_delivery_v1_delivery_proto_rawDesc), len(file_meetwire_delivery_v1_delivery_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   10,
+			NumEnums:      2,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

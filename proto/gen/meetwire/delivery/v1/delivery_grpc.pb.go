@@ -8,6 +8,7 @@ package deliveryv1
 
 import (
 	context "context"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -19,10 +20,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DeliveryService_GetDelivery_FullMethodName      = "/meetwire.delivery.v1.DeliveryService/GetDelivery"
-	DeliveryService_ListDeliveries_FullMethodName   = "/meetwire.delivery.v1.DeliveryService/ListDeliveries"
-	DeliveryService_ListAttempts_FullMethodName     = "/meetwire.delivery.v1.DeliveryService/ListAttempts"
-	DeliveryService_GetWebhookHealth_FullMethodName = "/meetwire.delivery.v1.DeliveryService/GetWebhookHealth"
+	DeliveryService_GetDelivery_FullMethodName           = "/meetwire.delivery.v1.DeliveryService/GetDelivery"
+	DeliveryService_ListDeliveries_FullMethodName        = "/meetwire.delivery.v1.DeliveryService/ListDeliveries"
+	DeliveryService_ListAttempts_FullMethodName          = "/meetwire.delivery.v1.DeliveryService/ListAttempts"
+	DeliveryService_ResendDelivery_FullMethodName        = "/meetwire.delivery.v1.DeliveryService/ResendDelivery"
+	DeliveryService_RetryDelivery_FullMethodName         = "/meetwire.delivery.v1.DeliveryService/RetryDelivery"
+	DeliveryService_RetryDeliveries_FullMethodName       = "/meetwire.delivery.v1.DeliveryService/RetryDeliveries"
+	DeliveryService_CancelDelivery_FullMethodName        = "/meetwire.delivery.v1.DeliveryService/CancelDelivery"
+	DeliveryService_ListTimers_FullMethodName            = "/meetwire.delivery.v1.DeliveryService/ListTimers"
+	DeliveryService_WatchAttempts_FullMethodName         = "/meetwire.delivery.v1.DeliveryService/WatchAttempts"
+	DeliveryService_ListWebhookStatistics_FullMethodName = "/meetwire.delivery.v1.DeliveryService/ListWebhookStatistics"
+	DeliveryService_GetWebhookHealth_FullMethodName      = "/meetwire.delivery.v1.DeliveryService/GetWebhookHealth"
 )
 
 // DeliveryServiceClient is the client API for DeliveryService service.
@@ -35,8 +43,33 @@ type DeliveryServiceClient interface {
 	GetDelivery(ctx context.Context, in *GetDeliveryRequest, opts ...grpc.CallOption) (*Delivery, error)
 	// Lists the deliveries of an organization, those of the newest events first.
 	ListDeliveries(ctx context.Context, in *ListDeliveriesRequest, opts ...grpc.CallOption) (*ListDeliveriesResponse, error)
-	// Lists the attempts of a delivery, oldest first.
+	// Lists the attempts of a delivery, oldest first; with `organizations/{organization}/deliveries/-` those of all
+	// deliveries, the newest first and without headers and bodies.
 	ListAttempts(ctx context.Context, in *ListAttemptsRequest, opts ...grpc.CallOption) (*ListAttemptsResponse, error)
+	// Makes a delivery again, now, whatever has become of it: under the same `webhook-id`, with new retries. One that waits
+	// for a retry is tried now instead; one that is a dead letter is none any more. `FAILED_PRECONDITION` with the reason
+	// `WEBHOOK_NOT_ACTIVE` when its webhook is paused or disabled, `WEBHOOK_DELETED` when it was deleted, and `EVENT_GONE`
+	// when its event has expired or was erased.
+	ResendDelivery(ctx context.Context, in *ResendDeliveryRequest, opts ...grpc.CallOption) (*ResendDeliveryResponse, error)
+	// Has a delivery that waits for a retry tried now. The attempt is the one that it waits for, not an additional one.
+	// `FAILED_PRECONDITION` with the reason `NOT_WAITING` when it waits for none, and as in ResendDelivery when its webhook
+	// is not active.
+	RetryDelivery(ctx context.Context, in *RetryDeliveryRequest, opts ...grpc.CallOption) (*RetryDeliveryResponse, error)
+	// Begins to have everything tried now that waits for a retry: of one webhook, or of an organization. What is due anyway,
+	// and what waits for a webhook that is paused or disabled, is skipped.
+	RetryDeliveries(ctx context.Context, in *RetryDeliveriesRequest, opts ...grpc.CallOption) (*v1.Operation, error)
+	// Cancels a delivery that waits for a retry: it is dropped with the reason `canceled`. `FAILED_PRECONDITION` with the
+	// reason `NOT_WAITING` when it waits for none.
+	CancelDelivery(ctx context.Context, in *CancelDeliveryRequest, opts ...grpc.CallOption) (*CancelDeliveryResponse, error)
+	// Lists what waits for a webhook in the stream RETRIES, with the time at which it is due: retries, deliveries that were
+	// put off, and those that wait for a paused webhook. In the order in which they began to wait.
+	ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error)
+	// Streams the attempts of an organization as they are made, from now on, with their requests and answers. It reads the
+	// stream RECORDS, and so also works while Postgres is away. A caller who cannot keep up misses attempts, and is told
+	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already.
+	WatchAttempts(ctx context.Context, in *WatchAttemptsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAttemptsResponse], error)
+	// Returns how many attempts of a webhook there were in each hour, how they went, and how long they took.
+	ListWebhookStatistics(ctx context.Context, in *ListWebhookStatisticsRequest, opts ...grpc.CallOption) (*ListWebhookStatisticsResponse, error)
 	// Returns how the deliveries of a webhook go. It is what the decision to disable it is made from.
 	GetWebhookHealth(ctx context.Context, in *GetWebhookHealthRequest, opts ...grpc.CallOption) (*WebhookHealth, error)
 }
@@ -79,6 +112,85 @@ func (c *deliveryServiceClient) ListAttempts(ctx context.Context, in *ListAttemp
 	return out, nil
 }
 
+func (c *deliveryServiceClient) ResendDelivery(ctx context.Context, in *ResendDeliveryRequest, opts ...grpc.CallOption) (*ResendDeliveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResendDeliveryResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_ResendDelivery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deliveryServiceClient) RetryDelivery(ctx context.Context, in *RetryDeliveryRequest, opts ...grpc.CallOption) (*RetryDeliveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryDeliveryResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_RetryDelivery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deliveryServiceClient) RetryDeliveries(ctx context.Context, in *RetryDeliveriesRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, DeliveryService_RetryDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deliveryServiceClient) CancelDelivery(ctx context.Context, in *CancelDeliveryRequest, opts ...grpc.CallOption) (*CancelDeliveryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelDeliveryResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_CancelDelivery_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deliveryServiceClient) ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTimersResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_ListTimers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *deliveryServiceClient) WatchAttempts(ctx context.Context, in *WatchAttemptsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAttemptsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DeliveryService_ServiceDesc.Streams[0], DeliveryService_WatchAttempts_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchAttemptsRequest, WatchAttemptsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeliveryService_WatchAttemptsClient = grpc.ServerStreamingClient[WatchAttemptsResponse]
+
+func (c *deliveryServiceClient) ListWebhookStatistics(ctx context.Context, in *ListWebhookStatisticsRequest, opts ...grpc.CallOption) (*ListWebhookStatisticsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWebhookStatisticsResponse)
+	err := c.cc.Invoke(ctx, DeliveryService_ListWebhookStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *deliveryServiceClient) GetWebhookHealth(ctx context.Context, in *GetWebhookHealthRequest, opts ...grpc.CallOption) (*WebhookHealth, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WebhookHealth)
@@ -99,8 +211,33 @@ type DeliveryServiceServer interface {
 	GetDelivery(context.Context, *GetDeliveryRequest) (*Delivery, error)
 	// Lists the deliveries of an organization, those of the newest events first.
 	ListDeliveries(context.Context, *ListDeliveriesRequest) (*ListDeliveriesResponse, error)
-	// Lists the attempts of a delivery, oldest first.
+	// Lists the attempts of a delivery, oldest first; with `organizations/{organization}/deliveries/-` those of all
+	// deliveries, the newest first and without headers and bodies.
 	ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error)
+	// Makes a delivery again, now, whatever has become of it: under the same `webhook-id`, with new retries. One that waits
+	// for a retry is tried now instead; one that is a dead letter is none any more. `FAILED_PRECONDITION` with the reason
+	// `WEBHOOK_NOT_ACTIVE` when its webhook is paused or disabled, `WEBHOOK_DELETED` when it was deleted, and `EVENT_GONE`
+	// when its event has expired or was erased.
+	ResendDelivery(context.Context, *ResendDeliveryRequest) (*ResendDeliveryResponse, error)
+	// Has a delivery that waits for a retry tried now. The attempt is the one that it waits for, not an additional one.
+	// `FAILED_PRECONDITION` with the reason `NOT_WAITING` when it waits for none, and as in ResendDelivery when its webhook
+	// is not active.
+	RetryDelivery(context.Context, *RetryDeliveryRequest) (*RetryDeliveryResponse, error)
+	// Begins to have everything tried now that waits for a retry: of one webhook, or of an organization. What is due anyway,
+	// and what waits for a webhook that is paused or disabled, is skipped.
+	RetryDeliveries(context.Context, *RetryDeliveriesRequest) (*v1.Operation, error)
+	// Cancels a delivery that waits for a retry: it is dropped with the reason `canceled`. `FAILED_PRECONDITION` with the
+	// reason `NOT_WAITING` when it waits for none.
+	CancelDelivery(context.Context, *CancelDeliveryRequest) (*CancelDeliveryResponse, error)
+	// Lists what waits for a webhook in the stream RETRIES, with the time at which it is due: retries, deliveries that were
+	// put off, and those that wait for a paused webhook. In the order in which they began to wait.
+	ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error)
+	// Streams the attempts of an organization as they are made, from now on, with their requests and answers. It reads the
+	// stream RECORDS, and so also works while Postgres is away. A caller who cannot keep up misses attempts, and is told
+	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already.
+	WatchAttempts(*WatchAttemptsRequest, grpc.ServerStreamingServer[WatchAttemptsResponse]) error
+	// Returns how many attempts of a webhook there were in each hour, how they went, and how long they took.
+	ListWebhookStatistics(context.Context, *ListWebhookStatisticsRequest) (*ListWebhookStatisticsResponse, error)
 	// Returns how the deliveries of a webhook go. It is what the decision to disable it is made from.
 	GetWebhookHealth(context.Context, *GetWebhookHealthRequest) (*WebhookHealth, error)
 	mustEmbedUnimplementedDeliveryServiceServer()
@@ -121,6 +258,27 @@ func (UnimplementedDeliveryServiceServer) ListDeliveries(context.Context, *ListD
 }
 func (UnimplementedDeliveryServiceServer) ListAttempts(context.Context, *ListAttemptsRequest) (*ListAttemptsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAttempts not implemented")
+}
+func (UnimplementedDeliveryServiceServer) ResendDelivery(context.Context, *ResendDeliveryRequest) (*ResendDeliveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResendDelivery not implemented")
+}
+func (UnimplementedDeliveryServiceServer) RetryDelivery(context.Context, *RetryDeliveryRequest) (*RetryDeliveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryDelivery not implemented")
+}
+func (UnimplementedDeliveryServiceServer) RetryDeliveries(context.Context, *RetryDeliveriesRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryDeliveries not implemented")
+}
+func (UnimplementedDeliveryServiceServer) CancelDelivery(context.Context, *CancelDeliveryRequest) (*CancelDeliveryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelDelivery not implemented")
+}
+func (UnimplementedDeliveryServiceServer) ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTimers not implemented")
+}
+func (UnimplementedDeliveryServiceServer) WatchAttempts(*WatchAttemptsRequest, grpc.ServerStreamingServer[WatchAttemptsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchAttempts not implemented")
+}
+func (UnimplementedDeliveryServiceServer) ListWebhookStatistics(context.Context, *ListWebhookStatisticsRequest) (*ListWebhookStatisticsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWebhookStatistics not implemented")
 }
 func (UnimplementedDeliveryServiceServer) GetWebhookHealth(context.Context, *GetWebhookHealthRequest) (*WebhookHealth, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetWebhookHealth not implemented")
@@ -200,6 +358,125 @@ func _DeliveryService_ListAttempts_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DeliveryService_ResendDelivery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResendDeliveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).ResendDelivery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_ResendDelivery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).ResendDelivery(ctx, req.(*ResendDeliveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeliveryService_RetryDelivery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDeliveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).RetryDelivery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_RetryDelivery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).RetryDelivery(ctx, req.(*RetryDeliveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeliveryService_RetryDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).RetryDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_RetryDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).RetryDeliveries(ctx, req.(*RetryDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeliveryService_CancelDelivery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelDeliveryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).CancelDelivery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_CancelDelivery_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).CancelDelivery(ctx, req.(*CancelDeliveryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeliveryService_ListTimers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTimersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).ListTimers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_ListTimers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).ListTimers(ctx, req.(*ListTimersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DeliveryService_WatchAttempts_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchAttemptsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DeliveryServiceServer).WatchAttempts(m, &grpc.GenericServerStream[WatchAttemptsRequest, WatchAttemptsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DeliveryService_WatchAttemptsServer = grpc.ServerStreamingServer[WatchAttemptsResponse]
+
+func _DeliveryService_ListWebhookStatistics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWebhookStatisticsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DeliveryServiceServer).ListWebhookStatistics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DeliveryService_ListWebhookStatistics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DeliveryServiceServer).ListWebhookStatistics(ctx, req.(*ListWebhookStatisticsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _DeliveryService_GetWebhookHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetWebhookHealthRequest)
 	if err := dec(in); err != nil {
@@ -238,10 +515,40 @@ var DeliveryService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _DeliveryService_ListAttempts_Handler,
 		},
 		{
+			MethodName: "ResendDelivery",
+			Handler:    _DeliveryService_ResendDelivery_Handler,
+		},
+		{
+			MethodName: "RetryDelivery",
+			Handler:    _DeliveryService_RetryDelivery_Handler,
+		},
+		{
+			MethodName: "RetryDeliveries",
+			Handler:    _DeliveryService_RetryDeliveries_Handler,
+		},
+		{
+			MethodName: "CancelDelivery",
+			Handler:    _DeliveryService_CancelDelivery_Handler,
+		},
+		{
+			MethodName: "ListTimers",
+			Handler:    _DeliveryService_ListTimers_Handler,
+		},
+		{
+			MethodName: "ListWebhookStatistics",
+			Handler:    _DeliveryService_ListWebhookStatistics_Handler,
+		},
+		{
 			MethodName: "GetWebhookHealth",
 			Handler:    _DeliveryService_GetWebhookHealth_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchAttempts",
+			Handler:       _DeliveryService_WatchAttempts_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "meetwire/delivery/v1/delivery.proto",
 }

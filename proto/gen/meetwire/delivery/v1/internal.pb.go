@@ -9,8 +9,10 @@ package deliveryv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -133,19 +135,596 @@ func (x *PurgeOrganizationResponse) GetRowCount() int64 {
 	return 0
 }
 
+// Request of CountDeliveries.
+type CountDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of the organization.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Sequence of the event in the stream EVENTS.
+	EventSequence int64 `protobuf:"varint,2,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountDeliveriesRequest) Reset() {
+	*x = CountDeliveriesRequest{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountDeliveriesRequest) ProtoMessage() {}
+
+func (x *CountDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*CountDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CountDeliveriesRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *CountDeliveriesRequest) GetEventSequence() int64 {
+	if x != nil {
+		return x.EventSequence
+	}
+	return 0
+}
+
+// Response of CountDeliveries. A delivery is counted after its first attempt, or when it ends without one.
+type CountDeliveriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many will be tried again.
+	PendingCount int32 `protobuf:"varint,1,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	// How many have succeeded.
+	SucceededCount int32 `protobuf:"varint,2,opt,name=succeeded_count,json=succeededCount,proto3" json:"succeeded_count,omitempty"`
+	// How many are dead letters.
+	DeadLetteredCount int32 `protobuf:"varint,3,opt,name=dead_lettered_count,json=deadLetteredCount,proto3" json:"dead_lettered_count,omitempty"`
+	// How many were dropped.
+	DroppedCount  int32 `protobuf:"varint,4,opt,name=dropped_count,json=droppedCount,proto3" json:"dropped_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountDeliveriesResponse) Reset() {
+	*x = CountDeliveriesResponse{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountDeliveriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountDeliveriesResponse) ProtoMessage() {}
+
+func (x *CountDeliveriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*CountDeliveriesResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CountDeliveriesResponse) GetPendingCount() int32 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *CountDeliveriesResponse) GetSucceededCount() int32 {
+	if x != nil {
+		return x.SucceededCount
+	}
+	return 0
+}
+
+func (x *CountDeliveriesResponse) GetDeadLetteredCount() int32 {
+	if x != nil {
+		return x.DeadLetteredCount
+	}
+	return 0
+}
+
+func (x *CountDeliveriesResponse) GetDroppedCount() int32 {
+	if x != nil {
+		return x.DroppedCount
+	}
+	return 0
+}
+
+// Request of FindDeliveries.
+type FindDeliveriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of the organization.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Ids of deliveries, at most 1,000.
+	Deliveries    []string `protobuf:"bytes,2,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindDeliveriesRequest) Reset() {
+	*x = FindDeliveriesRequest{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindDeliveriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindDeliveriesRequest) ProtoMessage() {}
+
+func (x *FindDeliveriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindDeliveriesRequest.ProtoReflect.Descriptor instead.
+func (*FindDeliveriesRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FindDeliveriesRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *FindDeliveriesRequest) GetDeliveries() []string {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+// Response of FindDeliveries.
+type FindDeliveriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The deliveries that are known, in no order.
+	Deliveries []*FindDeliveriesResponse_Known `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// Until when everything is known that has happened: the records up to this time have been taken in. Unset: nothing is
+	// known yet.
+	RecordedUntil *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=recorded_until,json=recordedUntil,proto3" json:"recorded_until,omitempty"`
+	// Events that were accepted before this time have no records any more.
+	KeptSince     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=kept_since,json=keptSince,proto3" json:"kept_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindDeliveriesResponse) Reset() {
+	*x = FindDeliveriesResponse{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindDeliveriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindDeliveriesResponse) ProtoMessage() {}
+
+func (x *FindDeliveriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindDeliveriesResponse.ProtoReflect.Descriptor instead.
+func (*FindDeliveriesResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FindDeliveriesResponse) GetDeliveries() []*FindDeliveriesResponse_Known {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *FindDeliveriesResponse) GetRecordedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RecordedUntil
+	}
+	return nil
+}
+
+func (x *FindDeliveriesResponse) GetKeptSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KeptSince
+	}
+	return nil
+}
+
+// Request of EraseEvents.
+type EraseEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slug of the organization.
+	Organization string `protobuf:"bytes,1,opt,name=organization,proto3" json:"organization,omitempty"`
+	// Sequences of the events in the stream EVENTS, 1 to 1,000.
+	EventSequences []int64 `protobuf:"varint,2,rep,packed,name=event_sequences,json=eventSequences,proto3" json:"event_sequences,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *EraseEventsRequest) Reset() {
+	*x = EraseEventsRequest{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseEventsRequest) ProtoMessage() {}
+
+func (x *EraseEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseEventsRequest.ProtoReflect.Descriptor instead.
+func (*EraseEventsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EraseEventsRequest) GetOrganization() string {
+	if x != nil {
+		return x.Organization
+	}
+	return ""
+}
+
+func (x *EraseEventsRequest) GetEventSequences() []int64 {
+	if x != nil {
+		return x.EventSequences
+	}
+	return nil
+}
+
+// Response of EraseEvents.
+type EraseEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages were removed from streams.
+	MessageCount int64 `protobuf:"varint,1,opt,name=message_count,json=messageCount,proto3" json:"message_count,omitempty"`
+	// How many deliveries that waited were dropped.
+	DroppedCount int64 `protobuf:"varint,2,opt,name=dropped_count,json=droppedCount,proto3" json:"dropped_count,omitempty"`
+	// How many rows of attempts were emptied in the database.
+	RowCount      int64 `protobuf:"varint,3,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseEventsResponse) Reset() {
+	*x = EraseEventsResponse{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseEventsResponse) ProtoMessage() {}
+
+func (x *EraseEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseEventsResponse.ProtoReflect.Descriptor instead.
+func (*EraseEventsResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *EraseEventsResponse) GetMessageCount() int64 {
+	if x != nil {
+		return x.MessageCount
+	}
+	return 0
+}
+
+func (x *EraseEventsResponse) GetDroppedCount() int64 {
+	if x != nil {
+		return x.DroppedCount
+	}
+	return 0
+}
+
+func (x *EraseEventsResponse) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+// Request of SendTest.
+type SendTestRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The webhook, with its secrets and headers encrypted.
+	Webhook *v1.Webhook `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// The event: a CloudEvents document as JSON text.
+	Event         string `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendTestRequest) Reset() {
+	*x = SendTestRequest{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendTestRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendTestRequest) ProtoMessage() {}
+
+func (x *SendTestRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendTestRequest.ProtoReflect.Descriptor instead.
+func (*SendTestRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SendTestRequest) GetWebhook() *v1.Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+func (x *SendTestRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+// Response of SendTest.
+type SendTestResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt.
+	Attempt       *Attempt `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendTestResponse) Reset() {
+	*x = SendTestResponse{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendTestResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendTestResponse) ProtoMessage() {}
+
+func (x *SendTestResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendTestResponse.ProtoReflect.Descriptor instead.
+func (*SendTestResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SendTestResponse) GetAttempt() *Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+// Known is what is known of a delivery.
+type FindDeliveriesResponse_Known struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id.
+	Delivery string `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// Its state: a `meetwire.delivery.v1.Delivery.State`.
+	State int32 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`
+	// How many attempts were made.
+	AttemptCount  int32 `protobuf:"varint,3,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindDeliveriesResponse_Known) Reset() {
+	*x = FindDeliveriesResponse_Known{}
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindDeliveriesResponse_Known) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindDeliveriesResponse_Known) ProtoMessage() {}
+
+func (x *FindDeliveriesResponse_Known) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_delivery_v1_internal_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindDeliveriesResponse_Known.ProtoReflect.Descriptor instead.
+func (*FindDeliveriesResponse_Known) Descriptor() ([]byte, []int) {
+	return file_meetwire_delivery_v1_internal_proto_rawDescGZIP(), []int{5, 0}
+}
+
+func (x *FindDeliveriesResponse_Known) GetDelivery() string {
+	if x != nil {
+		return x.Delivery
+	}
+	return ""
+}
+
+func (x *FindDeliveriesResponse_Known) GetState() int32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *FindDeliveriesResponse_Known) GetAttemptCount() int32 {
+	if x != nil {
+		return x.AttemptCount
+	}
+	return 0
+}
+
 var File_meetwire_delivery_v1_internal_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_internal_proto_rawDesc = "" +
 	"\n" +
-	"#meetwire/delivery/v1/internal.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fmeetwire/access/v1/access.proto\"}\n" +
+	"#meetwire/delivery/v1/internal.proto\x12\x14meetwire.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a\x1fmeetwire/config/v1/config.proto\x1a#meetwire/delivery/v1/delivery.proto\"}\n" +
 	"\x18PurgeOrganizationRequest\x12<\n" +
 	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12#\n" +
 	"\brevision\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\brevision\"]\n" +
 	"\x19PurgeOrganizationResponse\x12#\n" +
 	"\rmessage_count\x18\x01 \x01(\x03R\fmessageCount\x12\x1b\n" +
-	"\trow_count\x18\x02 \x01(\x03R\browCount2\x90\x01\n" +
+	"\trow_count\x18\x02 \x01(\x03R\browCount\"\x86\x01\n" +
+	"\x16CountDeliveriesRequest\x12<\n" +
+	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12.\n" +
+	"\x0eevent_sequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\reventSequence\"\xbc\x01\n" +
+	"\x17CountDeliveriesResponse\x12#\n" +
+	"\rpending_count\x18\x01 \x01(\x05R\fpendingCount\x12'\n" +
+	"\x0fsucceeded_count\x18\x02 \x01(\x05R\x0esucceededCount\x12.\n" +
+	"\x13dead_lettered_count\x18\x03 \x01(\x05R\x11deadLetteredCount\x12#\n" +
+	"\rdropped_count\x18\x04 \x01(\x05R\fdroppedCount\"\x87\x01\n" +
+	"\x15FindDeliveriesRequest\x12<\n" +
+	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x120\n" +
+	"\n" +
+	"deliveries\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\xe8\a\"\x05r\x03\xb0\x01\x01R\n" +
+	"deliveries\"\xca\x02\n" +
+	"\x16FindDeliveriesResponse\x12R\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\v22.meetwire.delivery.v1.FindDeliveriesResponse.KnownR\n" +
+	"deliveries\x12A\n" +
+	"\x0erecorded_until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\rrecordedUntil\x129\n" +
+	"\n" +
+	"kept_since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tkeptSince\x1a^\n" +
+	"\x05Known\x12\x1a\n" +
+	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\x05R\x05state\x12#\n" +
+	"\rattempt_count\x18\x03 \x01(\x05R\fattemptCount\"\x8e\x01\n" +
+	"\x12EraseEventsRequest\x12<\n" +
+	"\forganization\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[a-z0-9-]{1,63}$R\forganization\x12:\n" +
+	"\x0fevent_sequences\x18\x02 \x03(\x03B\x11\xbaH\x0e\x92\x01\v\b\x01\x10\xe8\a\"\x04\"\x02(\x01R\x0eeventSequences\"|\n" +
+	"\x13EraseEventsResponse\x12#\n" +
+	"\rmessage_count\x18\x01 \x01(\x03R\fmessageCount\x12#\n" +
+	"\rdropped_count\x18\x02 \x01(\x03R\fdroppedCount\x12\x1b\n" +
+	"\trow_count\x18\x03 \x01(\x03R\browCount\"o\n" +
+	"\x0fSendTestRequest\x12=\n" +
+	"\awebhook\x18\x01 \x01(\v2\x1b.meetwire.config.v1.WebhookB\x06\xbaH\x03\xc8\x01\x01R\awebhook\x12\x1d\n" +
+	"\x05event\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05event\"K\n" +
+	"\x10SendTestResponse\x127\n" +
+	"\aattempt\x18\x01 \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattempt2\xd0\x04\n" +
 	"\x0fInternalService\x12}\n" +
 	"\x11PurgeOrganization\x12..meetwire.delivery.v1.PurgeOrganizationRequest\x1a/.meetwire.delivery.v1.PurgeOrganizationResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12b\n" +
+	"\bSendTest\x12%.meetwire.delivery.v1.SendTestRequest\x1a&.meetwire.delivery.v1.SendTestResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12w\n" +
+	"\x0fCountDeliveries\x12,.meetwire.delivery.v1.CountDeliveriesRequest\x1a-.meetwire.delivery.v1.CountDeliveriesResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12t\n" +
+	"\x0eFindDeliveries\x12+.meetwire.delivery.v1.FindDeliveriesRequest\x1a,.meetwire.delivery.v1.FindDeliveriesResponse\"\a\xa2\xbb\x18\x03\n" +
+	"\x01\x05\x12k\n" +
+	"\vEraseEvents\x12(.meetwire.delivery.v1.EraseEventsRequest\x1a).meetwire.delivery.v1.EraseEventsResponse\"\a\xa2\xbb\x18\x03\n" +
 	"\x01\x05B\xe3\x01\n" +
 	"\x18com.meetwire.delivery.v1B\rInternalProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
 
@@ -161,19 +740,44 @@ func file_meetwire_delivery_v1_internal_proto_rawDescGZIP() []byte {
 	return file_meetwire_delivery_v1_internal_proto_rawDescData
 }
 
-var file_meetwire_delivery_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_meetwire_delivery_v1_internal_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_meetwire_delivery_v1_internal_proto_goTypes = []any{
-	(*PurgeOrganizationRequest)(nil),  // 0: meetwire.delivery.v1.PurgeOrganizationRequest
-	(*PurgeOrganizationResponse)(nil), // 1: meetwire.delivery.v1.PurgeOrganizationResponse
+	(*PurgeOrganizationRequest)(nil),     // 0: meetwire.delivery.v1.PurgeOrganizationRequest
+	(*PurgeOrganizationResponse)(nil),    // 1: meetwire.delivery.v1.PurgeOrganizationResponse
+	(*CountDeliveriesRequest)(nil),       // 2: meetwire.delivery.v1.CountDeliveriesRequest
+	(*CountDeliveriesResponse)(nil),      // 3: meetwire.delivery.v1.CountDeliveriesResponse
+	(*FindDeliveriesRequest)(nil),        // 4: meetwire.delivery.v1.FindDeliveriesRequest
+	(*FindDeliveriesResponse)(nil),       // 5: meetwire.delivery.v1.FindDeliveriesResponse
+	(*EraseEventsRequest)(nil),           // 6: meetwire.delivery.v1.EraseEventsRequest
+	(*EraseEventsResponse)(nil),          // 7: meetwire.delivery.v1.EraseEventsResponse
+	(*SendTestRequest)(nil),              // 8: meetwire.delivery.v1.SendTestRequest
+	(*SendTestResponse)(nil),             // 9: meetwire.delivery.v1.SendTestResponse
+	(*FindDeliveriesResponse_Known)(nil), // 10: meetwire.delivery.v1.FindDeliveriesResponse.Known
+	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
+	(*v1.Webhook)(nil),                   // 12: meetwire.config.v1.Webhook
+	(*Attempt)(nil),                      // 13: meetwire.delivery.v1.Attempt
 }
 var file_meetwire_delivery_v1_internal_proto_depIdxs = []int32{
-	0, // 0: meetwire.delivery.v1.InternalService.PurgeOrganization:input_type -> meetwire.delivery.v1.PurgeOrganizationRequest
-	1, // 1: meetwire.delivery.v1.InternalService.PurgeOrganization:output_type -> meetwire.delivery.v1.PurgeOrganizationResponse
-	1, // [1:2] is the sub-list for method output_type
-	0, // [0:1] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	10, // 0: meetwire.delivery.v1.FindDeliveriesResponse.deliveries:type_name -> meetwire.delivery.v1.FindDeliveriesResponse.Known
+	11, // 1: meetwire.delivery.v1.FindDeliveriesResponse.recorded_until:type_name -> google.protobuf.Timestamp
+	11, // 2: meetwire.delivery.v1.FindDeliveriesResponse.kept_since:type_name -> google.protobuf.Timestamp
+	12, // 3: meetwire.delivery.v1.SendTestRequest.webhook:type_name -> meetwire.config.v1.Webhook
+	13, // 4: meetwire.delivery.v1.SendTestResponse.attempt:type_name -> meetwire.delivery.v1.Attempt
+	0,  // 5: meetwire.delivery.v1.InternalService.PurgeOrganization:input_type -> meetwire.delivery.v1.PurgeOrganizationRequest
+	8,  // 6: meetwire.delivery.v1.InternalService.SendTest:input_type -> meetwire.delivery.v1.SendTestRequest
+	2,  // 7: meetwire.delivery.v1.InternalService.CountDeliveries:input_type -> meetwire.delivery.v1.CountDeliveriesRequest
+	4,  // 8: meetwire.delivery.v1.InternalService.FindDeliveries:input_type -> meetwire.delivery.v1.FindDeliveriesRequest
+	6,  // 9: meetwire.delivery.v1.InternalService.EraseEvents:input_type -> meetwire.delivery.v1.EraseEventsRequest
+	1,  // 10: meetwire.delivery.v1.InternalService.PurgeOrganization:output_type -> meetwire.delivery.v1.PurgeOrganizationResponse
+	9,  // 11: meetwire.delivery.v1.InternalService.SendTest:output_type -> meetwire.delivery.v1.SendTestResponse
+	3,  // 12: meetwire.delivery.v1.InternalService.CountDeliveries:output_type -> meetwire.delivery.v1.CountDeliveriesResponse
+	5,  // 13: meetwire.delivery.v1.InternalService.FindDeliveries:output_type -> meetwire.delivery.v1.FindDeliveriesResponse
+	7,  // 14: meetwire.delivery.v1.InternalService.EraseEvents:output_type -> meetwire.delivery.v1.EraseEventsResponse
+	10, // [10:15] is the sub-list for method output_type
+	5,  // [5:10] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_delivery_v1_internal_proto_init() }
@@ -181,13 +785,14 @@ func file_meetwire_delivery_v1_internal_proto_init() {
 	if File_meetwire_delivery_v1_internal_proto != nil {
 		return
 	}
+	file_meetwire_delivery_v1_delivery_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_delivery_v1_internal_proto_rawDesc), len(file_meetwire_delivery_v1_internal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,10 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	InternalService_PurgeOrganization_FullMethodName = "/meetwire.delivery.v1.InternalService/PurgeOrganization"
+	InternalService_SendTest_FullMethodName          = "/meetwire.delivery.v1.InternalService/SendTest"
+	InternalService_CountDeliveries_FullMethodName   = "/meetwire.delivery.v1.InternalService/CountDeliveries"
+	InternalService_FindDeliveries_FullMethodName    = "/meetwire.delivery.v1.InternalService/FindDeliveries"
+	InternalService_EraseEvents_FullMethodName       = "/meetwire.delivery.v1.InternalService/EraseEvents"
 )
 
 // InternalServiceClient is the client API for InternalService service.
@@ -31,6 +35,16 @@ type InternalServiceClient interface {
 	// Removes everything that delivery keeps of an organization that is gone: what waits, its dead letters and its
 	// records. Can be repeated.
 	PurgeOrganization(ctx context.Context, in *PurgeOrganizationRequest, opts ...grpc.CallOption) (*PurgeOrganizationResponse, error)
+	// Sends one event to a webhook as it is given, saved or not, and answers with the attempt. Nothing of it is kept or
+	// counted.
+	SendTest(ctx context.Context, in *SendTestRequest, opts ...grpc.CallOption) (*SendTestResponse, error)
+	// Counts the deliveries of events by state.
+	CountDeliveries(ctx context.Context, in *CountDeliveriesRequest, opts ...grpc.CallOption) (*CountDeliveriesResponse, error)
+	// Tells what is known of deliveries by their ids.
+	FindDeliveries(ctx context.Context, in *FindDeliveriesRequest, opts ...grpc.CallOption) (*FindDeliveriesResponse, error)
+	// Removes what events say from everything that delivery keeps, and drops their deliveries that wait. Can be repeated,
+	// and must be once what was under way has ended: an attempt takes at most 30 s.
+	EraseEvents(ctx context.Context, in *EraseEventsRequest, opts ...grpc.CallOption) (*EraseEventsResponse, error)
 }
 
 type internalServiceClient struct {
@@ -51,6 +65,46 @@ func (c *internalServiceClient) PurgeOrganization(ctx context.Context, in *Purge
 	return out, nil
 }
 
+func (c *internalServiceClient) SendTest(ctx context.Context, in *SendTestRequest, opts ...grpc.CallOption) (*SendTestResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SendTestResponse)
+	err := c.cc.Invoke(ctx, InternalService_SendTest_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *internalServiceClient) CountDeliveries(ctx context.Context, in *CountDeliveriesRequest, opts ...grpc.CallOption) (*CountDeliveriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountDeliveriesResponse)
+	err := c.cc.Invoke(ctx, InternalService_CountDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *internalServiceClient) FindDeliveries(ctx context.Context, in *FindDeliveriesRequest, opts ...grpc.CallOption) (*FindDeliveriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FindDeliveriesResponse)
+	err := c.cc.Invoke(ctx, InternalService_FindDeliveries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *internalServiceClient) EraseEvents(ctx context.Context, in *EraseEventsRequest, opts ...grpc.CallOption) (*EraseEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EraseEventsResponse)
+	err := c.cc.Invoke(ctx, InternalService_EraseEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // InternalServiceServer is the server API for InternalService service.
 // All implementations must embed UnimplementedInternalServiceServer
 // for forward compatibility.
@@ -60,6 +114,16 @@ type InternalServiceServer interface {
 	// Removes everything that delivery keeps of an organization that is gone: what waits, its dead letters and its
 	// records. Can be repeated.
 	PurgeOrganization(context.Context, *PurgeOrganizationRequest) (*PurgeOrganizationResponse, error)
+	// Sends one event to a webhook as it is given, saved or not, and answers with the attempt. Nothing of it is kept or
+	// counted.
+	SendTest(context.Context, *SendTestRequest) (*SendTestResponse, error)
+	// Counts the deliveries of events by state.
+	CountDeliveries(context.Context, *CountDeliveriesRequest) (*CountDeliveriesResponse, error)
+	// Tells what is known of deliveries by their ids.
+	FindDeliveries(context.Context, *FindDeliveriesRequest) (*FindDeliveriesResponse, error)
+	// Removes what events say from everything that delivery keeps, and drops their deliveries that wait. Can be repeated,
+	// and must be once what was under way has ended: an attempt takes at most 30 s.
+	EraseEvents(context.Context, *EraseEventsRequest) (*EraseEventsResponse, error)
 	mustEmbedUnimplementedInternalServiceServer()
 }
 
@@ -72,6 +136,18 @@ type UnimplementedInternalServiceServer struct{}
 
 func (UnimplementedInternalServiceServer) PurgeOrganization(context.Context, *PurgeOrganizationRequest) (*PurgeOrganizationResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PurgeOrganization not implemented")
+}
+func (UnimplementedInternalServiceServer) SendTest(context.Context, *SendTestRequest) (*SendTestResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SendTest not implemented")
+}
+func (UnimplementedInternalServiceServer) CountDeliveries(context.Context, *CountDeliveriesRequest) (*CountDeliveriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountDeliveries not implemented")
+}
+func (UnimplementedInternalServiceServer) FindDeliveries(context.Context, *FindDeliveriesRequest) (*FindDeliveriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FindDeliveries not implemented")
+}
+func (UnimplementedInternalServiceServer) EraseEvents(context.Context, *EraseEventsRequest) (*EraseEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseEvents not implemented")
 }
 func (UnimplementedInternalServiceServer) mustEmbedUnimplementedInternalServiceServer() {}
 func (UnimplementedInternalServiceServer) testEmbeddedByValue()                         {}
@@ -112,6 +188,78 @@ func _InternalService_PurgeOrganization_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InternalService_SendTest_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SendTestRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InternalServiceServer).SendTest(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InternalService_SendTest_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InternalServiceServer).SendTest(ctx, req.(*SendTestRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InternalService_CountDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InternalServiceServer).CountDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InternalService_CountDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InternalServiceServer).CountDeliveries(ctx, req.(*CountDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InternalService_FindDeliveries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FindDeliveriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InternalServiceServer).FindDeliveries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InternalService_FindDeliveries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InternalServiceServer).FindDeliveries(ctx, req.(*FindDeliveriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _InternalService_EraseEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InternalServiceServer).EraseEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InternalService_EraseEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InternalServiceServer).EraseEvents(ctx, req.(*EraseEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // InternalService_ServiceDesc is the grpc.ServiceDesc for InternalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +270,22 @@ var InternalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PurgeOrganization",
 			Handler:    _InternalService_PurgeOrganization_Handler,
+		},
+		{
+			MethodName: "SendTest",
+			Handler:    _InternalService_SendTest_Handler,
+		},
+		{
+			MethodName: "CountDeliveries",
+			Handler:    _InternalService_CountDeliveries_Handler,
+		},
+		{
+			MethodName: "FindDeliveries",
+			Handler:    _InternalService_FindDeliveries_Handler,
+		},
+		{
+			MethodName: "EraseEvents",
+			Handler:    _InternalService_EraseEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

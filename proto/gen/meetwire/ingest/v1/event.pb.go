@@ -10,8 +10,10 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	httpbody "google.golang.org/genproto/googleapis/api/httpbody"
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -27,6 +29,211 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// State says how far it is.
+type EventOutcome_State int32
+
+const (
+	// Never returned.
+	EventOutcome_STATE_UNSPECIFIED EventOutcome_State = 0
+	// It is stored, and not yet fanned out.
+	EventOutcome_STATE_ACCEPTED EventOutcome_State = 1
+	// Every webhook that matched it has its delivery.
+	EventOutcome_STATE_FANNED_OUT EventOutcome_State = 2
+	// It could not be accepted, and is in REJECTS.
+	EventOutcome_STATE_REJECTED EventOutcome_State = 3
+)
+
+// Enum value maps for EventOutcome_State.
+var (
+	EventOutcome_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_ACCEPTED",
+		2: "STATE_FANNED_OUT",
+		3: "STATE_REJECTED",
+	}
+	EventOutcome_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_ACCEPTED":    1,
+		"STATE_FANNED_OUT":  2,
+		"STATE_REJECTED":    3,
+	}
+)
+
+func (x EventOutcome_State) Enum() *EventOutcome_State {
+	p := new(EventOutcome_State)
+	*p = x
+	return p
+}
+
+func (x EventOutcome_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EventOutcome_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_meetwire_ingest_v1_event_proto_enumTypes[0].Descriptor()
+}
+
+func (EventOutcome_State) Type() protoreflect.EnumType {
+	return &file_meetwire_ingest_v1_event_proto_enumTypes[0]
+}
+
+func (x EventOutcome_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EventOutcome_State.Descriptor instead.
+func (EventOutcome_State) EnumDescriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{9, 0}
+}
+
+// Event is something that happened, as it was published.
+type Event struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `organizations/{organization}/events/{event}`; the id is the event's sequence in the stream EVENTS,
+	// which receivers get as `Meetwire-Event-Sequence`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// CloudEvents `type`: the trigger's id.
+	Trigger string `protobuf:"bytes,2,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// CloudEvents `source`.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// CloudEvents `id`.
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// CloudEvents `subject`; without one, `data.id` when that is a string, such as the meeting's id. Empty once the event
+	// is erased.
+	Subject string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	// CloudEvents `time`; unset when the publisher said none.
+	Time *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	// When EVENTS stored it.
+	AcceptTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=accept_time,json=acceptTime,proto3" json:"accept_time,omitempty"`
+	// How many webhooks got a delivery of it when it was fanned out. Unset before.
+	MatchedCount *int32 `protobuf:"varint,8,opt,name=matched_count,json=matchedCount,proto3,oneof" json:"matched_count,omitempty"`
+	// How many more would have, had they not been paused, or disabled with too much waiting for them.
+	SkippedCount int32 `protobuf:"varint,9,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// The rule by which it was rejected; empty when it was not.
+	RejectRule string `protobuf:"bytes,10,opt,name=reject_rule,json=rejectRule,proto3" json:"reject_rule,omitempty"`
+	// When it was erased; unset when it was not.
+	EraseTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=erase_time,json=eraseTime,proto3" json:"erase_time,omitempty"`
+	// The document: as published, byte for byte, or, when it was published in binary mode, as receivers get it. Empty in
+	// lists, and when it has been erased or has expired.
+	Event         string `protobuf:"bytes,12,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Event) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Event) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *Event) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Event) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Event) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetAcceptTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcceptTime
+	}
+	return nil
+}
+
+func (x *Event) GetMatchedCount() int32 {
+	if x != nil && x.MatchedCount != nil {
+		return *x.MatchedCount
+	}
+	return 0
+}
+
+func (x *Event) GetSkippedCount() int32 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *Event) GetRejectRule() string {
+	if x != nil {
+		return x.RejectRule
+	}
+	return ""
+}
+
+func (x *Event) GetEraseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EraseTime
+	}
+	return nil
+}
+
+func (x *Event) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
 // Request of PublishEvent.
 type PublishEventRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -35,19 +242,23 @@ type PublishEventRequest struct {
 	// A CloudEvents 1.0 document in the JSON format; over REST it is the body of the request. At most 256 KiB
 	// (262,144 bytes). Required attributes: `specversion` ("1.0"), `id`, `source`, `type` (the trigger's id), `data`.
 	// Without `time`, receivers get the time at which the event was stored. `id` and `source`: 1 to 256 characters each.
-	// `data` must satisfy the trigger's JSON Schema, unless the trigger only warns. Two extensions decide which webhooks
+	// `data` must satisfy the trigger's JSON Schema, unless the trigger only warns. All else that is checked is among the
+	// rules of a Reject. Two extensions decide which webhooks
 	// get the event: `mwteams`, the ids of the teams that it concerns, at most 100, separated by commas; `mweventtype`, the
 	// slug of its event type (booking page), at most 256 characters. Without `mwteams` the event is for webhooks whose
 	// scope is all members; without `mweventtype`, for webhooks that ask for all event types. `content_type` is
 	// `application/cloudevents+json`, `application/json` or empty.
-	Event         *httpbody.HttpBody `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	Event *httpbody.HttpBody `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// Whether the event is only checked, and not published: the answer is then that of a publication without `name`,
+	// `sequence` and `publish_time`.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishEventRequest) Reset() {
 	*x = PublishEventRequest{}
-	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[0]
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -59,7 +270,7 @@ func (x *PublishEventRequest) String() string {
 func (*PublishEventRequest) ProtoMessage() {}
 
 func (x *PublishEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[0]
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -72,7 +283,7 @@ func (x *PublishEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishEventRequest.ProtoReflect.Descriptor instead.
 func (*PublishEventRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{0}
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *PublishEventRequest) GetParent() string {
@@ -89,6 +300,13 @@ func (x *PublishEventRequest) GetEvent() *httpbody.HttpBody {
 	return nil
 }
 
+func (x *PublishEventRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
 // Response of PublishEvent.
 type PublishEventResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -102,14 +320,16 @@ type PublishEventResponse struct {
 	// sent again.
 	Duplicate bool `protobuf:"varint,4,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// When this answer was made.
-	PublishTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
+	PublishTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
+	// Resource name of the event, `organizations/{organization}/events/{event}`.
+	Name          string `protobuf:"bytes,6,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishEventResponse) Reset() {
 	*x = PublishEventResponse{}
-	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[1]
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -121,7 +341,7 @@ func (x *PublishEventResponse) String() string {
 func (*PublishEventResponse) ProtoMessage() {}
 
 func (x *PublishEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[1]
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -134,7 +354,7 @@ func (x *PublishEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishEventResponse.ProtoReflect.Descriptor instead.
 func (*PublishEventResponse) Descriptor() ([]byte, []int) {
-	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{1}
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PublishEventResponse) GetSource() string {
@@ -172,23 +392,1578 @@ func (x *PublishEventResponse) GetPublishTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PublishEventResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Request of PublishEvents.
+type PublishEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// A JSON array of 1 to 1,000 events as PublishEvent takes them (the JSON batch format of CloudEvents); over REST it is
+	// the body of the request. At most 4,000,000 bytes in all. `content_type` is `application/cloudevents-batch+json`,
+	// `application/json` or empty.
+	Events *httpbody.HttpBody `protobuf:"bytes,2,opt,name=events,proto3" json:"events,omitempty"`
+	// Whether the events are only checked, and not published.
+	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventsRequest) Reset() {
+	*x = PublishEventsRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventsRequest) ProtoMessage() {}
+
+func (x *PublishEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventsRequest.ProtoReflect.Descriptor instead.
+func (*PublishEventsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PublishEventsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *PublishEventsRequest) GetEvents() *httpbody.HttpBody {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *PublishEventsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// Response of PublishEvents.
+type PublishEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The results, in the order of the events.
+	Results       []*PublishEventsResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventsResponse) Reset() {
+	*x = PublishEventsResponse{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventsResponse) ProtoMessage() {}
+
+func (x *PublishEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventsResponse.ProtoReflect.Descriptor instead.
+func (*PublishEventsResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PublishEventsResponse) GetResults() []*PublishEventsResponse_Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// Request of GetEvent.
+type GetEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/events/{event}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEventRequest) Reset() {
+	*x = GetEventRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEventRequest) ProtoMessage() {}
+
+func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEventRequest.ProtoReflect.Descriptor instead.
+func (*GetEventRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetEventRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Request of ListEvents.
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Greatest number of results, 1 to 1,000; 0 means 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous answer.
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Which events (aip.dev/160): comparisons with `=` of `trigger`, `source`, `id` and `subject`, and with `>=` and `<` of
+	// `accept_time` (RFC 3339, in quotes), joined by `AND`.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListEventsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+// Response of ListEvents.
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The events of this page.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of GetEventOutcome.
+type GetEventOutcomeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/events/{event}/outcome`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetEventOutcomeRequest) Reset() {
+	*x = GetEventOutcomeRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetEventOutcomeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetEventOutcomeRequest) ProtoMessage() {}
+
+func (x *GetEventOutcomeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetEventOutcomeRequest.ProtoReflect.Descriptor instead.
+func (*GetEventOutcomeRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetEventOutcomeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// EventOutcome is what has become of an event. It is brought up to date within seconds.
+type EventOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `organizations/{organization}/events/{event}/outcome`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How far it is.
+	State EventOutcome_State `protobuf:"varint,2,opt,name=state,proto3,enum=meetwire.ingest.v1.EventOutcome_State" json:"state,omitempty"`
+	// How many webhooks matched it.
+	MatchedCount int32 `protobuf:"varint,3,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
+	// How many deliveries of it have succeeded.
+	DeliveredCount int32 `protobuf:"varint,4,opt,name=delivered_count,json=deliveredCount,proto3" json:"delivered_count,omitempty"`
+	// How many deliveries of it wait for an attempt, or for the record of one.
+	PendingCount int32 `protobuf:"varint,5,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	// How many deliveries of it are dead letters.
+	DeadCount int32 `protobuf:"varint,6,opt,name=dead_count,json=deadCount,proto3" json:"dead_count,omitempty"`
+	// How many deliveries of it were dropped, as in a Delivery: because the webhook was deleted, somebody has canceled them
+	// or purged their dead letters, these have expired, or the event was erased.
+	DroppedCount int32 `protobuf:"varint,7,opt,name=dropped_count,json=droppedCount,proto3" json:"dropped_count,omitempty"`
+	// How many webhooks would have matched it, had they not been paused, or disabled with too much waiting for them.
+	SkippedCount int32 `protobuf:"varint,8,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// The rule by which it was rejected; empty when it was not.
+	RejectRule    string `protobuf:"bytes,9,opt,name=reject_rule,json=rejectRule,proto3" json:"reject_rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventOutcome) Reset() {
+	*x = EventOutcome{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventOutcome) ProtoMessage() {}
+
+func (x *EventOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventOutcome.ProtoReflect.Descriptor instead.
+func (*EventOutcome) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EventOutcome) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EventOutcome) GetState() EventOutcome_State {
+	if x != nil {
+		return x.State
+	}
+	return EventOutcome_STATE_UNSPECIFIED
+}
+
+func (x *EventOutcome) GetMatchedCount() int32 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetDeliveredCount() int32 {
+	if x != nil {
+		return x.DeliveredCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetPendingCount() int32 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetDeadCount() int32 {
+	if x != nil {
+		return x.DeadCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetDroppedCount() int32 {
+	if x != nil {
+		return x.DroppedCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetSkippedCount() int32 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *EventOutcome) GetRejectRule() string {
+	if x != nil {
+		return x.RejectRule
+	}
+	return ""
+}
+
+// Request of ExplainEvent.
+type ExplainEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Types that are valid to be assigned to Subject:
+	//
+	//	*ExplainEventRequest_Name
+	//	*ExplainEventRequest_Event
+	Subject isExplainEventRequest_Subject `protobuf_oneof:"subject"`
+	// Only this webhook, `organizations/{organization}/webhooks/{webhook}`; empty: all of the organization.
+	Webhook string `protobuf:"bytes,4,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Greatest number of results, 1 to 1,000; 0 means 50.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous answer.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainEventRequest) Reset() {
+	*x = ExplainEventRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainEventRequest) ProtoMessage() {}
+
+func (x *ExplainEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainEventRequest.ProtoReflect.Descriptor instead.
+func (*ExplainEventRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExplainEventRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ExplainEventRequest) GetSubject() isExplainEventRequest_Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *ExplainEventRequest) GetName() string {
+	if x != nil {
+		if x, ok := x.Subject.(*ExplainEventRequest_Name); ok {
+			return x.Name
+		}
+	}
+	return ""
+}
+
+func (x *ExplainEventRequest) GetEvent() string {
+	if x != nil {
+		if x, ok := x.Subject.(*ExplainEventRequest_Event); ok {
+			return x.Event
+		}
+	}
+	return ""
+}
+
+func (x *ExplainEventRequest) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ExplainEventRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ExplainEventRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type isExplainEventRequest_Subject interface {
+	isExplainEventRequest_Subject()
+}
+
+type ExplainEventRequest_Name struct {
+	// An event that is kept: `organizations/{organization}/events/{event}`.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3,oneof"`
+}
+
+type ExplainEventRequest_Event struct {
+	// An event that is not published: a CloudEvents document as JSON text, at most 256 KiB. Without `id` and `source`, some
+	// are made up.
+	Event string `protobuf:"bytes,3,opt,name=event,proto3,oneof"`
+}
+
+func (*ExplainEventRequest_Name) isExplainEventRequest_Subject() {}
+
+func (*ExplainEventRequest_Event) isExplainEventRequest_Subject() {}
+
+// Response of ExplainEvent.
+type ExplainEventResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the event would be accepted if it were published now; if not, no webhook gets it, whatever the decisions say.
+	Accepted bool `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Why it would not be accepted, with the fields at fault.
+	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// One decision for each webhook, in the order of their ids.
+	Decisions []*ExplainEventResponse_Decision `protobuf:"bytes,3,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Token of the next page; empty on the last one.
+	NextPageToken string `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Configuration revision that was asked.
+	ConfigRevision int64 `protobuf:"varint,5,opt,name=config_revision,json=configRevision,proto3" json:"config_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ExplainEventResponse) Reset() {
+	*x = ExplainEventResponse{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainEventResponse) ProtoMessage() {}
+
+func (x *ExplainEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainEventResponse.ProtoReflect.Descriptor instead.
+func (*ExplainEventResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExplainEventResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *ExplainEventResponse) GetError() *status.Status {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *ExplainEventResponse) GetDecisions() []*ExplainEventResponse_Decision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *ExplainEventResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ExplainEventResponse) GetConfigRevision() int64 {
+	if x != nil {
+		return x.ConfigRevision
+	}
+	return 0
+}
+
+// Request of ReplayEvent.
+type ReplayEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/events/{event}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Only to this webhook, `organizations/{organization}/webhooks/{webhook}`; empty: to all that match.
+	Webhook string `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// UUID with which a repetition of this call within two minutes sends nothing again. Empty: every call sends.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayEventRequest) Reset() {
+	*x = ReplayEventRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayEventRequest) ProtoMessage() {}
+
+func (x *ReplayEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayEventRequest.ProtoReflect.Descriptor instead.
+func (*ReplayEventRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReplayEventRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplayEventRequest) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ReplayEventRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Response of ReplayEvent.
+type ReplayEventResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource names of the deliveries that are on their way again, at most 1,000 of them.
+	Deliveries []string `protobuf:"bytes,1,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// How many there are.
+	DeliveryCount int32 `protobuf:"varint,2,opt,name=delivery_count,json=deliveryCount,proto3" json:"delivery_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayEventResponse) Reset() {
+	*x = ReplayEventResponse{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayEventResponse) ProtoMessage() {}
+
+func (x *ReplayEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayEventResponse.ProtoReflect.Descriptor instead.
+func (*ReplayEventResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReplayEventResponse) GetDeliveries() []string {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *ReplayEventResponse) GetDeliveryCount() int32 {
+	if x != nil {
+		return x.DeliveryCount
+	}
+	return 0
+}
+
+// Request of ReplayEvents.
+type ReplayEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Only to this webhook, `organizations/{organization}/webhooks/{webhook}`; empty: to all that match.
+	Webhook string `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Events that were stored from this time on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Events that were stored before this time; unset: until the call.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Only events of these triggers, ids or groups such as `meeting.*`, at most 100; none: all.
+	Triggers []string `protobuf:"bytes,5,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	// Only events of this subject, such as a meeting's id; empty: all.
+	Subject string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Only events that satisfy this CEL expression, besides the webhooks' own filters; at most 1 KiB. Empty: all.
+	Filter string `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many deliveries per second at most, 0.1 to 10,000; 0 means 100.
+	Rate float64 `protobuf:"fixed64,8,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Whether the operation only counts.
+	DryRun bool `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayEventsRequest) Reset() {
+	*x = ReplayEventsRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayEventsRequest) ProtoMessage() {}
+
+func (x *ReplayEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayEventsRequest.ProtoReflect.Descriptor instead.
+func (*ReplayEventsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplayEventsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ReplayEventsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ReplayEventsRequest) GetTriggers() []string {
+	if x != nil {
+		return x.Triggers
+	}
+	return nil
+}
+
+func (x *ReplayEventsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ReplayEventsRequest) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ReplayEventsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ReplayEventsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Request of BackfillWebhook.
+type BackfillWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Events that were stored from this time on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Events that were stored before this time; unset: until the call.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Only events of these triggers, ids or groups such as `meeting.*`, at most 100; none: all that the webhook asks for.
+	Triggers []string `protobuf:"bytes,4,rep,name=triggers,proto3" json:"triggers,omitempty"`
+	// Only events that satisfy this CEL expression, besides the webhook's own filter; at most 1 KiB. Empty: all.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// How many deliveries per second at most, 0.1 to 10,000; 0 means 100.
+	Rate float64 `protobuf:"fixed64,6,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Whether the operation only counts: `affected_count` is how many events would be sent, `skipped_count` how many have
+	// been delivered already, wait, or are dead letters, `repeat_count` how many of the affected ones are older than the
+	// records of deliveries and may be repetitions.
+	DryRun bool `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackfillWebhookRequest) Reset() {
+	*x = BackfillWebhookRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackfillWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackfillWebhookRequest) ProtoMessage() {}
+
+func (x *BackfillWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackfillWebhookRequest.ProtoReflect.Descriptor instead.
+func (*BackfillWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BackfillWebhookRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BackfillWebhookRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *BackfillWebhookRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *BackfillWebhookRequest) GetTriggers() []string {
+	if x != nil {
+		return x.Triggers
+	}
+	return nil
+}
+
+func (x *BackfillWebhookRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *BackfillWebhookRequest) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *BackfillWebhookRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *BackfillWebhookRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Request of EraseEvents. Exactly one of `names`, `event_id` and `subject` says which.
+type EraseEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// These events, `organizations/{organization}/events/{event}`, at most 1,000.
+	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
+	// Events with this CloudEvents `id`, whatever their source.
+	EventId string `protobuf:"bytes,3,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// Events with this subject, such as a meeting's id.
+	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Whether the operation only counts the events.
+	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// UUID with which a repetition of this call within 24 hours begins nothing new and answers what was begun.
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseEventsRequest) Reset() {
+	*x = EraseEventsRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseEventsRequest) ProtoMessage() {}
+
+func (x *EraseEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseEventsRequest.ProtoReflect.Descriptor instead.
+func (*EraseEventsRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EraseEventsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *EraseEventsRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *EraseEventsRequest) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *EraseEventsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *EraseEventsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *EraseEventsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// WebhookMatching is how events have matched a webhook lately. It is brought up to date within seconds.
+type WebhookMatching struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, `organizations/{organization}/webhooks/{webhook}/matching`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When the first event was stored that it has missed since it was last paused, or since it was disabled with too much
+	// waiting for it; unset when it has missed none. A backfill from this time on sends them.
+	SkippedSince *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=skipped_since,json=skippedSince,proto3" json:"skipped_since,omitempty"`
+	// How many events it has missed since then.
+	SkippedCount int64 `protobuf:"varint,3,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// How often its filter could not tell whether an event satisfies it, which counts as no; since the webhook was made.
+	FilterFailureCount int64 `protobuf:"varint,4,opt,name=filter_failure_count,json=filterFailureCount,proto3" json:"filter_failure_count,omitempty"`
+	// When that happened last; unset when it never has.
+	LastFilterFailureTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last_filter_failure_time,json=lastFilterFailureTime,proto3" json:"last_filter_failure_time,omitempty"`
+	// Why the filter could not tell then, at most 256 characters.
+	LastFilterError string `protobuf:"bytes,6,opt,name=last_filter_error,json=lastFilterError,proto3" json:"last_filter_error,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *WebhookMatching) Reset() {
+	*x = WebhookMatching{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookMatching) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookMatching) ProtoMessage() {}
+
+func (x *WebhookMatching) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookMatching.ProtoReflect.Descriptor instead.
+func (*WebhookMatching) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WebhookMatching) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WebhookMatching) GetSkippedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SkippedSince
+	}
+	return nil
+}
+
+func (x *WebhookMatching) GetSkippedCount() int64 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *WebhookMatching) GetFilterFailureCount() int64 {
+	if x != nil {
+		return x.FilterFailureCount
+	}
+	return 0
+}
+
+func (x *WebhookMatching) GetLastFilterFailureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFilterFailureTime
+	}
+	return nil
+}
+
+func (x *WebhookMatching) GetLastFilterError() string {
+	if x != nil {
+		return x.LastFilterError
+	}
+	return ""
+}
+
+// Request of GetWebhookMatching.
+type GetWebhookMatchingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/webhooks/{webhook}/matching`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetWebhookMatchingRequest) Reset() {
+	*x = GetWebhookMatchingRequest{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetWebhookMatchingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetWebhookMatchingRequest) ProtoMessage() {}
+
+func (x *GetWebhookMatchingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetWebhookMatchingRequest.ProtoReflect.Descriptor instead.
+func (*GetWebhookMatchingRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetWebhookMatchingRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Result is what became of one event.
+type PublishEventsResponse_Result struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its publication; unset when it was refused.
+	Event *PublishEventResponse `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Why it was refused; unset when it was not. Fields at fault are named as `events[3].id`.
+	Error         *status.Status `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishEventsResponse_Result) Reset() {
+	*x = PublishEventsResponse_Result{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishEventsResponse_Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishEventsResponse_Result) ProtoMessage() {}
+
+func (x *PublishEventsResponse_Result) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishEventsResponse_Result.ProtoReflect.Descriptor instead.
+func (*PublishEventsResponse_Result) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{4, 0}
+}
+
+func (x *PublishEventsResponse_Result) GetEvent() *PublishEventResponse {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *PublishEventsResponse_Result) GetError() *status.Status {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+// Decision is whether one webhook gets the event.
+type ExplainEventResponse_Decision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the webhook.
+	Webhook string `protobuf:"bytes,1,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// Whether it gets the event.
+	Matched bool `protobuf:"varint,2,opt,name=matched,proto3" json:"matched,omitempty"`
+	// The first rule that says no, in this order: `plan` (the organization's plan has no webhooks), `trigger` (it asks for
+	// other triggers), `status` (it is paused, or disabled with too much waiting for it), `teams`, `event_type` (it asks
+	// for others), `filter`. Empty when it matches.
+	Rule string `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What the rule compares: what the webhook asks for, and what the event has.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The webhook's filter, when it has one and the rules before it say yes.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// What the filter says: `true`, `false`, or why it cannot tell.
+	FilterValue   string `protobuf:"bytes,6,opt,name=filter_value,json=filterValue,proto3" json:"filter_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainEventResponse_Decision) Reset() {
+	*x = ExplainEventResponse_Decision{}
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainEventResponse_Decision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainEventResponse_Decision) ProtoMessage() {}
+
+func (x *ExplainEventResponse_Decision) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_ingest_v1_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainEventResponse_Decision.ProtoReflect.Descriptor instead.
+func (*ExplainEventResponse_Decision) Descriptor() ([]byte, []int) {
+	return file_meetwire_ingest_v1_event_proto_rawDescGZIP(), []int{11, 0}
+}
+
+func (x *ExplainEventResponse_Decision) GetWebhook() string {
+	if x != nil {
+		return x.Webhook
+	}
+	return ""
+}
+
+func (x *ExplainEventResponse_Decision) GetMatched() bool {
+	if x != nil {
+		return x.Matched
+	}
+	return false
+}
+
+func (x *ExplainEventResponse_Decision) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *ExplainEventResponse_Decision) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ExplainEventResponse_Decision) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExplainEventResponse_Decision) GetFilterValue() string {
+	if x != nil {
+		return x.FilterValue
+	}
+	return ""
+}
+
 var File_meetwire_ingest_v1_event_proto protoreflect.FileDescriptor
 
 const file_meetwire_ingest_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1emeetwire/ingest/v1/event.proto\x12\x12meetwire.ingest.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\x8f\x01\n" +
+	"\x1emeetwire/ingest/v1/event.proto\x12\x12meetwire.ingest.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a%meetwire/operation/v1/operation.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xf3\x03\n" +
+	"\x05Event\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1d\n" +
+	"\atrigger\x18\x02 \x01(\tB\x03\xe0A\x03R\atrigger\x12\x1b\n" +
+	"\x06source\x18\x03 \x01(\tB\x03\xe0A\x03R\x06source\x12\x13\n" +
+	"\x02id\x18\x04 \x01(\tB\x03\xe0A\x03R\x02id\x12\x1d\n" +
+	"\asubject\x18\x05 \x01(\tB\x03\xe0A\x03R\asubject\x123\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x04time\x12@\n" +
+	"\vaccept_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
+	"acceptTime\x12-\n" +
+	"\rmatched_count\x18\b \x01(\x05B\x03\xe0A\x03H\x00R\fmatchedCount\x88\x01\x01\x12(\n" +
+	"\rskipped_count\x18\t \x01(\x05B\x03\xe0A\x03R\fskippedCount\x12$\n" +
+	"\vreject_rule\x18\n" +
+	" \x01(\tB\x03\xe0A\x03R\n" +
+	"rejectRule\x12>\n" +
+	"\n" +
+	"erase_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\teraseTime\x12\x19\n" +
+	"\x05event\x18\f \x01(\tB\x03\xe0A\x03R\x05eventB\x10\n" +
+	"\x0e_matched_count\"\xb9\x01\n" +
 	"\x13PublishEventRequest\x12A\n" +
 	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x125\n" +
-	"\x05event\x18\x02 \x01(\v2\x14.google.api.HttpBodyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x05event\"\xb7\x01\n" +
+	"\x05event\x18\x02 \x01(\v2\x14.google.api.HttpBodyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x05event\x12(\n" +
+	"\rvalidate_only\x18\x03 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"\xcb\x01\n" +
 	"\x14PublishEventResponse\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12\x1c\n" +
 	"\tduplicate\x18\x04 \x01(\bR\tduplicate\x12=\n" +
-	"\fpublish_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime2\xea\x01\n" +
+	"\fpublish_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12\x12\n" +
+	"\x04name\x18\x06 \x01(\tR\x04name\"\xbc\x01\n" +
+	"\x14PublishEventsRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x127\n" +
+	"\x06events\x18\x02 \x01(\v2\x14.google.api.HttpBodyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x06events\x12(\n" +
+	"\rvalidate_only\x18\x03 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\"\xd7\x01\n" +
+	"\x15PublishEventsResponse\x12J\n" +
+	"\aresults\x18\x01 \x03(\v20.meetwire.ingest.v1.PublishEventsResponse.ResultR\aresults\x1ar\n" +
+	"\x06Result\x12>\n" +
+	"\x05event\x18\x01 \x01(\v2(.meetwire.ingest.v1.PublishEventResponseR\x05event\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusR\x05error\"h\n" +
+	"\x0fGetEventRequest\x12U\n" +
+	"\x04name\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^organizations/[a-z0-9-]{1,63}/events/[1-9][0-9]{0,18}$R\x04name\"\xcb\x01\n" +
+	"\x11ListEventsRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12*\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\x03\xe0A\x01R\tpageToken\x12#\n" +
+	"\x06filter\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x10R\x06filter\"o\n" +
+	"\x12ListEventsResponse\x121\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.meetwire.ingest.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"w\n" +
+	"\x16GetEventOutcomeRequest\x12]\n" +
+	"\x04name\x18\x01 \x01(\tBI\xe0A\x02\xbaHCrA2?^organizations/[a-z0-9-]{1,63}/events/[1-9][0-9]{0,18}/outcome$R\x04name\"\xe8\x03\n" +
+	"\fEventOutcome\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12A\n" +
+	"\x05state\x18\x02 \x01(\x0e2&.meetwire.ingest.v1.EventOutcome.StateB\x03\xe0A\x03R\x05state\x12(\n" +
+	"\rmatched_count\x18\x03 \x01(\x05B\x03\xe0A\x03R\fmatchedCount\x12,\n" +
+	"\x0fdelivered_count\x18\x04 \x01(\x05B\x03\xe0A\x03R\x0edeliveredCount\x12(\n" +
+	"\rpending_count\x18\x05 \x01(\x05B\x03\xe0A\x03R\fpendingCount\x12\"\n" +
+	"\n" +
+	"dead_count\x18\x06 \x01(\x05B\x03\xe0A\x03R\tdeadCount\x12(\n" +
+	"\rdropped_count\x18\a \x01(\x05B\x03\xe0A\x03R\fdroppedCount\x12(\n" +
+	"\rskipped_count\x18\b \x01(\x05B\x03\xe0A\x03R\fskippedCount\x12$\n" +
+	"\vreject_rule\x18\t \x01(\tB\x03\xe0A\x03R\n" +
+	"rejectRule\"\\\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSTATE_ACCEPTED\x10\x01\x12\x14\n" +
+	"\x10STATE_FANNED_OUT\x10\x02\x12\x12\n" +
+	"\x0eSTATE_REJECTED\x10\x03\"\x87\x03\n" +
+	"\x13ExplainEventRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12T\n" +
+	"\x04name\x18\x02 \x01(\tB>\xbaH;r927^organizations/[a-z0-9-]{1,63}/events/[1-9][0-9]{0,18}$H\x00R\x04name\x12\x16\n" +
+	"\x05event\x18\x03 \x01(\tH\x00R\x05event\x12]\n" +
+	"\awebhook\x18\x04 \x01(\tBC\xe0A\x01\xbaH=r;29^(organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36})?$R\awebhook\x12*\n" +
+	"\tpage_size\x18\x05 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12\"\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\x03\xe0A\x01R\tpageTokenB\x10\n" +
+	"\asubject\x12\x05\xbaH\x02\b\x01\"\xa6\x03\n" +
+	"\x14ExplainEventResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusR\x05error\x12O\n" +
+	"\tdecisions\x18\x03 \x03(\v21.meetwire.ingest.v1.ExplainEventResponse.DecisionR\tdecisions\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\x12'\n" +
+	"\x0fconfig_revision\x18\x05 \x01(\x03R\x0econfigRevision\x1a\xa5\x01\n" +
+	"\bDecision\x12\x18\n" +
+	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x18\n" +
+	"\amatched\x18\x02 \x01(\bR\amatched\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12!\n" +
+	"\ffilter_value\x18\x06 \x01(\tR\vfilterValue\"\xb6\x02\n" +
+	"\x12ReplayEventRequest\x12U\n" +
+	"\x04name\x18\x01 \x01(\tBA\xe0A\x02\xbaH;r927^organizations/[a-z0-9-]{1,63}/events/[1-9][0-9]{0,18}$R\x04name\x12]\n" +
+	"\awebhook\x18\x02 \x01(\tBC\xe0A\x01\xbaH=r;29^(organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36})?$R\awebhook\x12j\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"\\\n" +
+	"\x13ReplayEventResponse\x12\x1e\n" +
+	"\n" +
+	"deliveries\x18\x01 \x03(\tR\n" +
+	"deliveries\x12%\n" +
+	"\x0edelivery_count\x18\x02 \x01(\x05R\rdeliveryCount\"\xb8\x05\n" +
+	"\x13ReplayEventsRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12]\n" +
+	"\awebhook\x18\x02 \x01(\tBC\xe0A\x01\xbaH=r;29^(organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36})?$R\awebhook\x12D\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\tstartTime\x12:\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\aendTime\x120\n" +
+	"\btriggers\x18\x05 \x03(\tB\x14\xe0A\x01\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\btriggers\x12%\n" +
+	"\asubject\x18\x06 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\asubject\x12#\n" +
+	"\x06filter\x18\a \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\bR\x06filter\x12u\n" +
+	"\x04rate\x18\b \x01(\x01Ba\xe0A\x01\xbaH[\xba\x01X\n" +
+	"\x04rate\x12\x1fmust be 0, or from 0.1 to 10000\x1a/this == 0.0 || (this >= 0.1 && this <= 10000.0)R\x04rate\x12\x1c\n" +
+	"\adry_run\x18\t \x01(\bB\x03\xe0A\x01R\x06dryRun\x12j\n" +
+	"\n" +
+	"request_id\x18\n" +
+	" \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"\xc8\x04\n" +
+	"\x16BackfillWebhookRequest\x12T\n" +
+	"\x04name\x18\x01 \x01(\tB@\xe0A\x02\xbaH:r826^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}$R\x04name\x12D\n" +
+	"\n" +
+	"start_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\tstartTime\x12:\n" +
+	"\bend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x01R\aendTime\x120\n" +
+	"\btriggers\x18\x04 \x03(\tB\x14\xe0A\x01\xbaH\x0e\x92\x01\v\x10d\"\ar\x05\x10\x01\x18\x80\x01R\btriggers\x12#\n" +
+	"\x06filter\x18\x05 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03(\x80\bR\x06filter\x12u\n" +
+	"\x04rate\x18\x06 \x01(\x01Ba\xe0A\x01\xbaH[\xba\x01X\n" +
+	"\x04rate\x12\x1fmust be 0, or from 0.1 to 10000\x1a/this == 0.0 || (this >= 0.1 && this <= 10000.0)R\x04rate\x12\x1c\n" +
+	"\adry_run\x18\a \x01(\bB\x03\xe0A\x01R\x06dryRun\x12j\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"\x91\x03\n" +
+	"\x12EraseEventsRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12_\n" +
+	"\x05names\x18\x02 \x03(\tBI\xe0A\x01\xbaHC\x92\x01@\x10\xe8\a\";r927^organizations/[a-z0-9-]{1,63}/events/[1-9][0-9]{0,18}$R\x05names\x12&\n" +
+	"\bevent_id\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\aeventId\x12%\n" +
+	"\asubject\x18\x04 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x02R\asubject\x12\x1c\n" +
+	"\adry_run\x18\x05 \x01(\bB\x03\xe0A\x01R\x06dryRun\x12j\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tBK\xe0A\x01\xbaHErC2A^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$R\trequestId\"\xdc\x02\n" +
+	"\x0fWebhookMatching\x12\x17\n" +
+	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12D\n" +
+	"\rskipped_since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\fskippedSince\x12(\n" +
+	"\rskipped_count\x18\x03 \x01(\x03B\x03\xe0A\x03R\fskippedCount\x125\n" +
+	"\x14filter_failure_count\x18\x04 \x01(\x03B\x03\xe0A\x03R\x12filterFailureCount\x12X\n" +
+	"\x18last_filter_failure_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\x15lastFilterFailureTime\x12/\n" +
+	"\x11last_filter_error\x18\x06 \x01(\tB\x03\xe0A\x03R\x0flastFilterError\"z\n" +
+	"\x19GetWebhookMatchingRequest\x12]\n" +
+	"\x04name\x18\x01 \x01(\tBI\xe0A\x02\xbaHCrA2?^organizations/[a-z0-9-]{1,63}/webhooks/[0-9a-f-]{36}/matching$R\x04name2\x9d\x0f\n" +
 	"\fEventService\x12\xd9\x01\n" +
 	"\fPublishEvent\x12'.meetwire.ingest.v1.PublishEventRequest\x1a(.meetwire.ingest.v1.PublishEventResponse\"v\x92A02\x1capplication/cloudevents+json2\x10application/json\xa2\xbb\x18\r\n" +
-	"\x03\x01\x02\x04\x12\x06parent\x82\xd3\xe4\x93\x02,:\x05event\"#/v1/{parent=organizations/*}/eventsB\xd2\x01\n" +
+	"\x03\x01\x02\x04\x12\x06parent\x82\xd3\xe4\x93\x02,:\x05event\"#/v1/{parent=organizations/*}/events\x12\xf1\x01\n" +
+	"\rPublishEvents\x12(.meetwire.ingest.v1.PublishEventsRequest\x1a).meetwire.ingest.v1.PublishEventsResponse\"\x8a\x01\x92A62\"application/cloudevents-batch+json2\x10application/json\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x04\x12\x06parent\x82\xd3\xe4\x93\x02::\x06events\"0/v1/{parent=organizations/*}/events:batchPublish\x12\x86\x01\n" +
+	"\bGetEvent\x12#.meetwire.ingest.v1.GetEventRequest\x1a\x19.meetwire.ingest.v1.Event\":\xa2\xbb\x18\v\n" +
+	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02%\x12#/v1/{name=organizations/*/events/*}\x12\x99\x01\n" +
+	"\n" +
+	"ListEvents\x12%.meetwire.ingest.v1.ListEventsRequest\x1a&.meetwire.ingest.v1.ListEventsResponse\"<\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02%\x12#/v1/{parent=organizations/*}/events\x12\xa4\x01\n" +
+	"\x0fGetEventOutcome\x12*.meetwire.ingest.v1.GetEventOutcomeRequest\x1a .meetwire.ingest.v1.EventOutcome\"C\xa2\xbb\x18\f\n" +
+	"\x04\x01\x02\x03\x04\x12\x04name\x82\xd3\xe4\x93\x02-\x12+/v1/{name=organizations/*/events/*/outcome}\x12\xaa\x01\n" +
+	"\fExplainEvent\x12'.meetwire.ingest.v1.ExplainEventRequest\x1a(.meetwire.ingest.v1.ExplainEventResponse\"G\xa2\xbb\x18\r\n" +
+	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x020:\x01*\"+/v1/{parent=organizations/*}/events:explain\x12\xa3\x01\n" +
+	"\vReplayEvent\x12&.meetwire.ingest.v1.ReplayEventRequest\x1a'.meetwire.ingest.v1.ReplayEventResponse\"C\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/{name=organizations/*/events/*}:replay\x12\xa0\x01\n" +
+	"\fReplayEvents\x12'.meetwire.ingest.v1.ReplayEventsRequest\x1a .meetwire.operation.v1.Operation\"E\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/{parent=organizations/*}/events:replay\x12\xa8\x01\n" +
+	"\x0fBackfillWebhook\x12*.meetwire.ingest.v1.BackfillWebhookRequest\x1a .meetwire.operation.v1.Operation\"G\xa2\xbb\x18\n" +
+	"\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/webhooks/*}:backfill\x12\x9d\x01\n" +
+	"\vEraseEvents\x12&.meetwire.ingest.v1.EraseEventsRequest\x1a .meetwire.operation.v1.Operation\"D\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02.:\x01*\")/v1/{parent=organizations/*}/events:erase\x12\xaf\x01\n" +
+	"\x12GetWebhookMatching\x12-.meetwire.ingest.v1.GetWebhookMatchingRequest\x1a#.meetwire.ingest.v1.WebhookMatching\"E\xa2\xbb\x18\v\n" +
+	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x020\x12./v1/{name=organizations/*/webhooks/*/matching}B\xd2\x01\n" +
 	"\x16com.meetwire.ingest.v1B\n" +
 	"EventProtoP\x01ZBgithub.com/meetwire/meetwire/proto/gen/meetwire/ingest/v1;ingestv1\xa2\x02\x03MIX\xaa\x02\x12Meetwire.Ingest.V1\xca\x02\x12Meetwire\\Ingest\\V1\xe2\x02\x1eMeetwire\\Ingest\\V1\\GPBMetadata\xea\x02\x14Meetwire::Ingest::V1b\x06proto3"
 
@@ -204,23 +1979,83 @@ func file_meetwire_ingest_v1_event_proto_rawDescGZIP() []byte {
 	return file_meetwire_ingest_v1_event_proto_rawDescData
 }
 
-var file_meetwire_ingest_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_meetwire_ingest_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_meetwire_ingest_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_meetwire_ingest_v1_event_proto_goTypes = []any{
-	(*PublishEventRequest)(nil),   // 0: meetwire.ingest.v1.PublishEventRequest
-	(*PublishEventResponse)(nil),  // 1: meetwire.ingest.v1.PublishEventResponse
-	(*httpbody.HttpBody)(nil),     // 2: google.api.HttpBody
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(EventOutcome_State)(0),               // 0: meetwire.ingest.v1.EventOutcome.State
+	(*Event)(nil),                         // 1: meetwire.ingest.v1.Event
+	(*PublishEventRequest)(nil),           // 2: meetwire.ingest.v1.PublishEventRequest
+	(*PublishEventResponse)(nil),          // 3: meetwire.ingest.v1.PublishEventResponse
+	(*PublishEventsRequest)(nil),          // 4: meetwire.ingest.v1.PublishEventsRequest
+	(*PublishEventsResponse)(nil),         // 5: meetwire.ingest.v1.PublishEventsResponse
+	(*GetEventRequest)(nil),               // 6: meetwire.ingest.v1.GetEventRequest
+	(*ListEventsRequest)(nil),             // 7: meetwire.ingest.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),            // 8: meetwire.ingest.v1.ListEventsResponse
+	(*GetEventOutcomeRequest)(nil),        // 9: meetwire.ingest.v1.GetEventOutcomeRequest
+	(*EventOutcome)(nil),                  // 10: meetwire.ingest.v1.EventOutcome
+	(*ExplainEventRequest)(nil),           // 11: meetwire.ingest.v1.ExplainEventRequest
+	(*ExplainEventResponse)(nil),          // 12: meetwire.ingest.v1.ExplainEventResponse
+	(*ReplayEventRequest)(nil),            // 13: meetwire.ingest.v1.ReplayEventRequest
+	(*ReplayEventResponse)(nil),           // 14: meetwire.ingest.v1.ReplayEventResponse
+	(*ReplayEventsRequest)(nil),           // 15: meetwire.ingest.v1.ReplayEventsRequest
+	(*BackfillWebhookRequest)(nil),        // 16: meetwire.ingest.v1.BackfillWebhookRequest
+	(*EraseEventsRequest)(nil),            // 17: meetwire.ingest.v1.EraseEventsRequest
+	(*WebhookMatching)(nil),               // 18: meetwire.ingest.v1.WebhookMatching
+	(*GetWebhookMatchingRequest)(nil),     // 19: meetwire.ingest.v1.GetWebhookMatchingRequest
+	(*PublishEventsResponse_Result)(nil),  // 20: meetwire.ingest.v1.PublishEventsResponse.Result
+	(*ExplainEventResponse_Decision)(nil), // 21: meetwire.ingest.v1.ExplainEventResponse.Decision
+	(*timestamppb.Timestamp)(nil),         // 22: google.protobuf.Timestamp
+	(*httpbody.HttpBody)(nil),             // 23: google.api.HttpBody
+	(*status.Status)(nil),                 // 24: google.rpc.Status
+	(*v1.Operation)(nil),                  // 25: meetwire.operation.v1.Operation
 }
 var file_meetwire_ingest_v1_event_proto_depIdxs = []int32{
-	2, // 0: meetwire.ingest.v1.PublishEventRequest.event:type_name -> google.api.HttpBody
-	3, // 1: meetwire.ingest.v1.PublishEventResponse.publish_time:type_name -> google.protobuf.Timestamp
-	0, // 2: meetwire.ingest.v1.EventService.PublishEvent:input_type -> meetwire.ingest.v1.PublishEventRequest
-	1, // 3: meetwire.ingest.v1.EventService.PublishEvent:output_type -> meetwire.ingest.v1.PublishEventResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	22, // 0: meetwire.ingest.v1.Event.time:type_name -> google.protobuf.Timestamp
+	22, // 1: meetwire.ingest.v1.Event.accept_time:type_name -> google.protobuf.Timestamp
+	22, // 2: meetwire.ingest.v1.Event.erase_time:type_name -> google.protobuf.Timestamp
+	23, // 3: meetwire.ingest.v1.PublishEventRequest.event:type_name -> google.api.HttpBody
+	22, // 4: meetwire.ingest.v1.PublishEventResponse.publish_time:type_name -> google.protobuf.Timestamp
+	23, // 5: meetwire.ingest.v1.PublishEventsRequest.events:type_name -> google.api.HttpBody
+	20, // 6: meetwire.ingest.v1.PublishEventsResponse.results:type_name -> meetwire.ingest.v1.PublishEventsResponse.Result
+	1,  // 7: meetwire.ingest.v1.ListEventsResponse.events:type_name -> meetwire.ingest.v1.Event
+	0,  // 8: meetwire.ingest.v1.EventOutcome.state:type_name -> meetwire.ingest.v1.EventOutcome.State
+	24, // 9: meetwire.ingest.v1.ExplainEventResponse.error:type_name -> google.rpc.Status
+	21, // 10: meetwire.ingest.v1.ExplainEventResponse.decisions:type_name -> meetwire.ingest.v1.ExplainEventResponse.Decision
+	22, // 11: meetwire.ingest.v1.ReplayEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	22, // 12: meetwire.ingest.v1.ReplayEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	22, // 13: meetwire.ingest.v1.BackfillWebhookRequest.start_time:type_name -> google.protobuf.Timestamp
+	22, // 14: meetwire.ingest.v1.BackfillWebhookRequest.end_time:type_name -> google.protobuf.Timestamp
+	22, // 15: meetwire.ingest.v1.WebhookMatching.skipped_since:type_name -> google.protobuf.Timestamp
+	22, // 16: meetwire.ingest.v1.WebhookMatching.last_filter_failure_time:type_name -> google.protobuf.Timestamp
+	3,  // 17: meetwire.ingest.v1.PublishEventsResponse.Result.event:type_name -> meetwire.ingest.v1.PublishEventResponse
+	24, // 18: meetwire.ingest.v1.PublishEventsResponse.Result.error:type_name -> google.rpc.Status
+	2,  // 19: meetwire.ingest.v1.EventService.PublishEvent:input_type -> meetwire.ingest.v1.PublishEventRequest
+	4,  // 20: meetwire.ingest.v1.EventService.PublishEvents:input_type -> meetwire.ingest.v1.PublishEventsRequest
+	6,  // 21: meetwire.ingest.v1.EventService.GetEvent:input_type -> meetwire.ingest.v1.GetEventRequest
+	7,  // 22: meetwire.ingest.v1.EventService.ListEvents:input_type -> meetwire.ingest.v1.ListEventsRequest
+	9,  // 23: meetwire.ingest.v1.EventService.GetEventOutcome:input_type -> meetwire.ingest.v1.GetEventOutcomeRequest
+	11, // 24: meetwire.ingest.v1.EventService.ExplainEvent:input_type -> meetwire.ingest.v1.ExplainEventRequest
+	13, // 25: meetwire.ingest.v1.EventService.ReplayEvent:input_type -> meetwire.ingest.v1.ReplayEventRequest
+	15, // 26: meetwire.ingest.v1.EventService.ReplayEvents:input_type -> meetwire.ingest.v1.ReplayEventsRequest
+	16, // 27: meetwire.ingest.v1.EventService.BackfillWebhook:input_type -> meetwire.ingest.v1.BackfillWebhookRequest
+	17, // 28: meetwire.ingest.v1.EventService.EraseEvents:input_type -> meetwire.ingest.v1.EraseEventsRequest
+	19, // 29: meetwire.ingest.v1.EventService.GetWebhookMatching:input_type -> meetwire.ingest.v1.GetWebhookMatchingRequest
+	3,  // 30: meetwire.ingest.v1.EventService.PublishEvent:output_type -> meetwire.ingest.v1.PublishEventResponse
+	5,  // 31: meetwire.ingest.v1.EventService.PublishEvents:output_type -> meetwire.ingest.v1.PublishEventsResponse
+	1,  // 32: meetwire.ingest.v1.EventService.GetEvent:output_type -> meetwire.ingest.v1.Event
+	8,  // 33: meetwire.ingest.v1.EventService.ListEvents:output_type -> meetwire.ingest.v1.ListEventsResponse
+	10, // 34: meetwire.ingest.v1.EventService.GetEventOutcome:output_type -> meetwire.ingest.v1.EventOutcome
+	12, // 35: meetwire.ingest.v1.EventService.ExplainEvent:output_type -> meetwire.ingest.v1.ExplainEventResponse
+	14, // 36: meetwire.ingest.v1.EventService.ReplayEvent:output_type -> meetwire.ingest.v1.ReplayEventResponse
+	25, // 37: meetwire.ingest.v1.EventService.ReplayEvents:output_type -> meetwire.operation.v1.Operation
+	25, // 38: meetwire.ingest.v1.EventService.BackfillWebhook:output_type -> meetwire.operation.v1.Operation
+	25, // 39: meetwire.ingest.v1.EventService.EraseEvents:output_type -> meetwire.operation.v1.Operation
+	18, // 40: meetwire.ingest.v1.EventService.GetWebhookMatching:output_type -> meetwire.ingest.v1.WebhookMatching
+	30, // [30:41] is the sub-list for method output_type
+	19, // [19:30] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_ingest_v1_event_proto_init() }
@@ -228,18 +2063,24 @@ func file_meetwire_ingest_v1_event_proto_init() {
 	if File_meetwire_ingest_v1_event_proto != nil {
 		return
 	}
+	file_meetwire_ingest_v1_event_proto_msgTypes[0].OneofWrappers = []any{}
+	file_meetwire_ingest_v1_event_proto_msgTypes[10].OneofWrappers = []any{
+		(*ExplainEventRequest_Name)(nil),
+		(*ExplainEventRequest_Event)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_ingest_v1_event_proto_rawDesc), len(file_meetwire_ingest_v1_event_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      1,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_meetwire_ingest_v1_event_proto_goTypes,
 		DependencyIndexes: file_meetwire_ingest_v1_event_proto_depIdxs,
+		EnumInfos:         file_meetwire_ingest_v1_event_proto_enumTypes,
 		MessageInfos:      file_meetwire_ingest_v1_event_proto_msgTypes,
 	}.Build()
 	File_meetwire_ingest_v1_event_proto = out.File

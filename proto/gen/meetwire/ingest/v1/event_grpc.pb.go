@@ -8,6 +8,7 @@ package ingestv1
 
 import (
 	context "context"
+	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -19,23 +20,71 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EventService_PublishEvent_FullMethodName = "/meetwire.ingest.v1.EventService/PublishEvent"
+	EventService_PublishEvent_FullMethodName       = "/meetwire.ingest.v1.EventService/PublishEvent"
+	EventService_PublishEvents_FullMethodName      = "/meetwire.ingest.v1.EventService/PublishEvents"
+	EventService_GetEvent_FullMethodName           = "/meetwire.ingest.v1.EventService/GetEvent"
+	EventService_ListEvents_FullMethodName         = "/meetwire.ingest.v1.EventService/ListEvents"
+	EventService_GetEventOutcome_FullMethodName    = "/meetwire.ingest.v1.EventService/GetEventOutcome"
+	EventService_ExplainEvent_FullMethodName       = "/meetwire.ingest.v1.EventService/ExplainEvent"
+	EventService_ReplayEvent_FullMethodName        = "/meetwire.ingest.v1.EventService/ReplayEvent"
+	EventService_ReplayEvents_FullMethodName       = "/meetwire.ingest.v1.EventService/ReplayEvents"
+	EventService_BackfillWebhook_FullMethodName    = "/meetwire.ingest.v1.EventService/BackfillWebhook"
+	EventService_EraseEvents_FullMethodName        = "/meetwire.ingest.v1.EventService/EraseEvents"
+	EventService_GetWebhookMatching_FullMethodName = "/meetwire.ingest.v1.EventService/GetWebhookMatching"
 )
 
 // EventServiceClient is the client API for EventService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EventService takes events in. Services that have a NATS connection publish to `events.<organization>.<trigger>`
-// instead; both ways end in the same stream and are checked alike.
+// EventService takes events in, and shows what happened. Services that have a NATS connection publish to
+// `events.<organization>.<trigger>` instead; both ways end in the same stream and are checked alike.
 type EventServiceClient interface {
 	// Publishes one event. The answer comes after the event stream has stored it: from then on it will be
 	// delivered or dead-lettered for every webhook that matches it. `PERMISSION_DENIED` with the reason `RESERVED_TRIGGER`
 	// for operational triggers, such as `webhook.disabled`, which only Meetwire itself publishes, and `RESERVED_SOURCE` for
-	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with
-	// the reason `INGEST_QUOTA_EXCEEDED`, and the time after which to try again, when the quota of the organization is used
-	// up; every call counts, also one that is refused for another reason, and each instance of the service counts by itself.
+	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with the reason `INGEST_QUOTA_EXCEEDED`, and the time
+	// after which to try again, when the quota of the organization is used up (every call counts, also one that is refused
+	// for another reason), and with the reason `BUSY` when more events wait to be stored than this instance holds.
 	PublishEvent(ctx context.Context, in *PublishEventRequest, opts ...grpc.CallOption) (*PublishEventResponse, error)
+	// Publishes several events, each with a result of its own: one that is refused does not hold up the others. They are
+	// stored in their order. Every event counts for the quota of the organization. `RESOURCE_EXHAUSTED` with the reason
+	// `BUSY` refuses all of them.
+	PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error)
+	// Returns one event with its document, as long as the event stream keeps it.
+	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*Event, error)
+	// Lists the events of an organization, the newest first, without their documents. An event is listed within seconds of
+	// being stored.
+	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// Returns what has become of an event.
+	GetEventOutcome(ctx context.Context, in *GetEventOutcomeRequest, opts ...grpc.CallOption) (*EventOutcome, error)
+	// Shows, webhook by webhook, whether an event matches today's configuration, and if not, which rule says no. The event
+	// is one that is kept, or one that has not been published. What matched when it was published is shown by its
+	// deliveries.
+	ExplainEvent(ctx context.Context, in *ExplainEventRequest, opts ...grpc.CallOption) (*ExplainEventResponse, error)
+	// Sends one event again, to every webhook that matches it today or to one of them, also where it was delivered before:
+	// under the same `webhook-id`, with new retries, behind live traffic. `FAILED_PRECONDITION` with the reason `NO_MATCH`
+	// when the given webhook does not match, with `WEBHOOK_DISABLED` when it is disabled, with `DELIVERY_NOT_OVER` when its
+	// delivery waits for an attempt or is a dead letter, and with `EVENT_REJECTED` when the event was not accepted. When no
+	// webhook is given, deliveries that wait and dead letters are left as they are: the ones are tried by themselves, the
+	// others have a replay of their own. Paused webhooks are then left out, and what is for disabled ones becomes dead
+	// letters; for a paused webhook that is given the delivery waits.
+	ReplayEvent(ctx context.Context, in *ReplayEventRequest, opts ...grpc.CallOption) (*ReplayEventResponse, error)
+	// Begins to send many events again, as ReplayEvent does. It goes on when most of what it has sent has been tried, so it is
+	// never faster than the receivers. `FAILED_PRECONDITION` with the reason `WEBHOOK_DISABLED` when the given webhook is
+	// disabled.
+	ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*v1.Operation, error)
+	// Begins to send to a webhook what happened in a time range and matches it: behind live traffic, and without what has
+	// been delivered to it already, waits for an attempt, or is a dead letter, which has a replay of its own. A dry run counts
+	// first. It goes on when most of what it has sent has been tried: it is never faster than the receiver, and waits while
+	// the webhook is paused. `FAILED_PRECONDITION` with the reason `WEBHOOK_DISABLED` when it is disabled.
+	BackfillWebhook(ctx context.Context, in *BackfillWebhookRequest, opts ...grpc.CallOption) (*v1.Operation, error)
+	// Begins to delete what events say, everywhere, for good: within a minute or two, since what is being sent at the moment
+	// must have ended. Deliveries of theirs that wait, and their dead letters, are dropped with the reason `erased`. Their
+	// ids and times stay. An event that was stored several times, with the same source and id, is erased as a whole.
+	EraseEvents(ctx context.Context, in *EraseEventsRequest, opts ...grpc.CallOption) (*v1.Operation, error)
+	// Returns how events have matched a webhook lately: what it has missed, and whether its filter fails.
+	GetWebhookMatching(ctx context.Context, in *GetWebhookMatchingRequest, opts ...grpc.CallOption) (*WebhookMatching, error)
 }
 
 type eventServiceClient struct {
@@ -56,20 +105,158 @@ func (c *eventServiceClient) PublishEvent(ctx context.Context, in *PublishEventR
 	return out, nil
 }
 
+func (c *eventServiceClient) PublishEvents(ctx context.Context, in *PublishEventsRequest, opts ...grpc.CallOption) (*PublishEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishEventsResponse)
+	err := c.cc.Invoke(ctx, EventService_PublishEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*Event, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Event)
+	err := c.cc.Invoke(ctx, EventService_GetEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEventsResponse)
+	err := c.cc.Invoke(ctx, EventService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetEventOutcome(ctx context.Context, in *GetEventOutcomeRequest, opts ...grpc.CallOption) (*EventOutcome, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EventOutcome)
+	err := c.cc.Invoke(ctx, EventService_GetEventOutcome_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ExplainEvent(ctx context.Context, in *ExplainEventRequest, opts ...grpc.CallOption) (*ExplainEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainEventResponse)
+	err := c.cc.Invoke(ctx, EventService_ExplainEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ReplayEvent(ctx context.Context, in *ReplayEventRequest, opts ...grpc.CallOption) (*ReplayEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReplayEventResponse)
+	err := c.cc.Invoke(ctx, EventService_ReplayEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) ReplayEvents(ctx context.Context, in *ReplayEventsRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, EventService_ReplayEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) BackfillWebhook(ctx context.Context, in *BackfillWebhookRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, EventService_BackfillWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) EraseEvents(ctx context.Context, in *EraseEventsRequest, opts ...grpc.CallOption) (*v1.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(v1.Operation)
+	err := c.cc.Invoke(ctx, EventService_EraseEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *eventServiceClient) GetWebhookMatching(ctx context.Context, in *GetWebhookMatchingRequest, opts ...grpc.CallOption) (*WebhookMatching, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WebhookMatching)
+	err := c.cc.Invoke(ctx, EventService_GetWebhookMatching_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventServiceServer is the server API for EventService service.
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
 //
-// EventService takes events in. Services that have a NATS connection publish to `events.<organization>.<trigger>`
-// instead; both ways end in the same stream and are checked alike.
+// EventService takes events in, and shows what happened. Services that have a NATS connection publish to
+// `events.<organization>.<trigger>` instead; both ways end in the same stream and are checked alike.
 type EventServiceServer interface {
 	// Publishes one event. The answer comes after the event stream has stored it: from then on it will be
 	// delivered or dead-lettered for every webhook that matches it. `PERMISSION_DENIED` with the reason `RESERVED_TRIGGER`
 	// for operational triggers, such as `webhook.disabled`, which only Meetwire itself publishes, and `RESERVED_SOURCE` for
-	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with
-	// the reason `INGEST_QUOTA_EXCEEDED`, and the time after which to try again, when the quota of the organization is used
-	// up; every call counts, also one that is refused for another reason, and each instance of the service counts by itself.
+	// sources that begin with `//meetwire/`. `RESOURCE_EXHAUSTED` with the reason `INGEST_QUOTA_EXCEEDED`, and the time
+	// after which to try again, when the quota of the organization is used up (every call counts, also one that is refused
+	// for another reason), and with the reason `BUSY` when more events wait to be stored than this instance holds.
 	PublishEvent(context.Context, *PublishEventRequest) (*PublishEventResponse, error)
+	// Publishes several events, each with a result of its own: one that is refused does not hold up the others. They are
+	// stored in their order. Every event counts for the quota of the organization. `RESOURCE_EXHAUSTED` with the reason
+	// `BUSY` refuses all of them.
+	PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error)
+	// Returns one event with its document, as long as the event stream keeps it.
+	GetEvent(context.Context, *GetEventRequest) (*Event, error)
+	// Lists the events of an organization, the newest first, without their documents. An event is listed within seconds of
+	// being stored.
+	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// Returns what has become of an event.
+	GetEventOutcome(context.Context, *GetEventOutcomeRequest) (*EventOutcome, error)
+	// Shows, webhook by webhook, whether an event matches today's configuration, and if not, which rule says no. The event
+	// is one that is kept, or one that has not been published. What matched when it was published is shown by its
+	// deliveries.
+	ExplainEvent(context.Context, *ExplainEventRequest) (*ExplainEventResponse, error)
+	// Sends one event again, to every webhook that matches it today or to one of them, also where it was delivered before:
+	// under the same `webhook-id`, with new retries, behind live traffic. `FAILED_PRECONDITION` with the reason `NO_MATCH`
+	// when the given webhook does not match, with `WEBHOOK_DISABLED` when it is disabled, with `DELIVERY_NOT_OVER` when its
+	// delivery waits for an attempt or is a dead letter, and with `EVENT_REJECTED` when the event was not accepted. When no
+	// webhook is given, deliveries that wait and dead letters are left as they are: the ones are tried by themselves, the
+	// others have a replay of their own. Paused webhooks are then left out, and what is for disabled ones becomes dead
+	// letters; for a paused webhook that is given the delivery waits.
+	ReplayEvent(context.Context, *ReplayEventRequest) (*ReplayEventResponse, error)
+	// Begins to send many events again, as ReplayEvent does. It goes on when most of what it has sent has been tried, so it is
+	// never faster than the receivers. `FAILED_PRECONDITION` with the reason `WEBHOOK_DISABLED` when the given webhook is
+	// disabled.
+	ReplayEvents(context.Context, *ReplayEventsRequest) (*v1.Operation, error)
+	// Begins to send to a webhook what happened in a time range and matches it: behind live traffic, and without what has
+	// been delivered to it already, waits for an attempt, or is a dead letter, which has a replay of its own. A dry run counts
+	// first. It goes on when most of what it has sent has been tried: it is never faster than the receiver, and waits while
+	// the webhook is paused. `FAILED_PRECONDITION` with the reason `WEBHOOK_DISABLED` when it is disabled.
+	BackfillWebhook(context.Context, *BackfillWebhookRequest) (*v1.Operation, error)
+	// Begins to delete what events say, everywhere, for good: within a minute or two, since what is being sent at the moment
+	// must have ended. Deliveries of theirs that wait, and their dead letters, are dropped with the reason `erased`. Their
+	// ids and times stay. An event that was stored several times, with the same source and id, is erased as a whole.
+	EraseEvents(context.Context, *EraseEventsRequest) (*v1.Operation, error)
+	// Returns how events have matched a webhook lately: what it has missed, and whether its filter fails.
+	GetWebhookMatching(context.Context, *GetWebhookMatchingRequest) (*WebhookMatching, error)
 	mustEmbedUnimplementedEventServiceServer()
 }
 
@@ -82,6 +269,36 @@ type UnimplementedEventServiceServer struct{}
 
 func (UnimplementedEventServiceServer) PublishEvent(context.Context, *PublishEventRequest) (*PublishEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PublishEvent not implemented")
+}
+func (UnimplementedEventServiceServer) PublishEvents(context.Context, *PublishEventsRequest) (*PublishEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishEvents not implemented")
+}
+func (UnimplementedEventServiceServer) GetEvent(context.Context, *GetEventRequest) (*Event, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEvent not implemented")
+}
+func (UnimplementedEventServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedEventServiceServer) GetEventOutcome(context.Context, *GetEventOutcomeRequest) (*EventOutcome, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetEventOutcome not implemented")
+}
+func (UnimplementedEventServiceServer) ExplainEvent(context.Context, *ExplainEventRequest) (*ExplainEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExplainEvent not implemented")
+}
+func (UnimplementedEventServiceServer) ReplayEvent(context.Context, *ReplayEventRequest) (*ReplayEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayEvent not implemented")
+}
+func (UnimplementedEventServiceServer) ReplayEvents(context.Context, *ReplayEventsRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReplayEvents not implemented")
+}
+func (UnimplementedEventServiceServer) BackfillWebhook(context.Context, *BackfillWebhookRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method BackfillWebhook not implemented")
+}
+func (UnimplementedEventServiceServer) EraseEvents(context.Context, *EraseEventsRequest) (*v1.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method EraseEvents not implemented")
+}
+func (UnimplementedEventServiceServer) GetWebhookMatching(context.Context, *GetWebhookMatchingRequest) (*WebhookMatching, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetWebhookMatching not implemented")
 }
 func (UnimplementedEventServiceServer) mustEmbedUnimplementedEventServiceServer() {}
 func (UnimplementedEventServiceServer) testEmbeddedByValue()                      {}
@@ -122,6 +339,186 @@ func _EventService_PublishEvent_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventService_PublishEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).PublishEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_PublishEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).PublishEvents(ctx, req.(*PublishEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetEvent(ctx, req.(*GetEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ListEvents(ctx, req.(*ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetEventOutcome_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetEventOutcomeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetEventOutcome(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetEventOutcome_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetEventOutcome(ctx, req.(*GetEventOutcomeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ExplainEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ExplainEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ExplainEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ExplainEvent(ctx, req.(*ExplainEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ReplayEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ReplayEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ReplayEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ReplayEvent(ctx, req.(*ReplayEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_ReplayEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReplayEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).ReplayEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_ReplayEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).ReplayEvents(ctx, req.(*ReplayEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_BackfillWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BackfillWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).BackfillWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_BackfillWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).BackfillWebhook(ctx, req.(*BackfillWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_EraseEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EraseEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).EraseEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_EraseEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).EraseEvents(ctx, req.(*EraseEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EventService_GetWebhookMatching_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetWebhookMatchingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventServiceServer).GetWebhookMatching(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventService_GetWebhookMatching_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventServiceServer).GetWebhookMatching(ctx, req.(*GetWebhookMatchingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventService_ServiceDesc is the grpc.ServiceDesc for EventService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -132,6 +529,46 @@ var EventService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PublishEvent",
 			Handler:    _EventService_PublishEvent_Handler,
+		},
+		{
+			MethodName: "PublishEvents",
+			Handler:    _EventService_PublishEvents_Handler,
+		},
+		{
+			MethodName: "GetEvent",
+			Handler:    _EventService_GetEvent_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _EventService_ListEvents_Handler,
+		},
+		{
+			MethodName: "GetEventOutcome",
+			Handler:    _EventService_GetEventOutcome_Handler,
+		},
+		{
+			MethodName: "ExplainEvent",
+			Handler:    _EventService_ExplainEvent_Handler,
+		},
+		{
+			MethodName: "ReplayEvent",
+			Handler:    _EventService_ReplayEvent_Handler,
+		},
+		{
+			MethodName: "ReplayEvents",
+			Handler:    _EventService_ReplayEvents_Handler,
+		},
+		{
+			MethodName: "BackfillWebhook",
+			Handler:    _EventService_BackfillWebhook_Handler,
+		},
+		{
+			MethodName: "EraseEvents",
+			Handler:    _EventService_EraseEvents_Handler,
+		},
+		{
+			MethodName: "GetWebhookMatching",
+			Handler:    _EventService_GetWebhookMatching_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

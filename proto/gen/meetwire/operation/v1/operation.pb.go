@@ -93,7 +93,8 @@ type Operation struct {
 	// Resource name, `organizations/{organization}/operations/{operation}`; the id is a UUIDv4. Operations of the
 	// installation are `organizations/-/operations/{operation}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it does: `delete_organization`, `resume_webhook` or `reencrypt_secrets`.
+	// What it does: `delete_organization`, `resume_webhook`, `reencrypt_secrets`, `backfill_webhook`, `replay_events`,
+	// `erase_events`, `replay_dead_letters`, `purge_dead_letters` or `retry_deliveries`.
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	// Resource name of what it works on; empty when it works on the whole installation.
 	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
@@ -112,7 +113,18 @@ type Operation struct {
 	// When its progress was last written.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// When it ended; unset before.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// How many things there are to look at, as counted when it began; 0 when nobody has counted.
+	TotalCount int64 `protobuf:"varint,12,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
+	// How many things were left as they are, though asked for: deliveries that have been made already.
+	SkippedCount int64 `protobuf:"varint,13,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// Of those affected, how many may be repetitions: deliveries that may have been made before the time from which on
+	// records are kept.
+	RepeatCount int64 `protobuf:"varint,14,opt,name=repeat_count,json=repeatCount,proto3" json:"repeat_count,omitempty"`
+	// Whether it only counts and changes nothing.
+	DryRun bool `protobuf:"varint,15,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// How many things it affects per second at most; 0: no limit.
+	Rate          float64 `protobuf:"fixed64,16,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,6 +234,41 @@ func (x *Operation) GetEndTime() *timestamppb.Timestamp {
 		return x.EndTime
 	}
 	return nil
+}
+
+func (x *Operation) GetTotalCount() int64 {
+	if x != nil {
+		return x.TotalCount
+	}
+	return 0
+}
+
+func (x *Operation) GetSkippedCount() int64 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *Operation) GetRepeatCount() int64 {
+	if x != nil {
+		return x.RepeatCount
+	}
+	return 0
+}
+
+func (x *Operation) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *Operation) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
 }
 
 // Request of GetOperation.
@@ -435,6 +482,52 @@ func (x *CancelOperationRequest) GetName() string {
 	return ""
 }
 
+// Request of WatchOperation.
+type WatchOperationRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}/operations/{operation}`.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchOperationRequest) Reset() {
+	*x = WatchOperationRequest{}
+	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchOperationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchOperationRequest) ProtoMessage() {}
+
+func (x *WatchOperationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchOperationRequest.ProtoReflect.Descriptor instead.
+func (*WatchOperationRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_operation_v1_operation_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WatchOperationRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Request of ResumeOperation.
 type ResumeOperationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -446,7 +539,7 @@ type ResumeOperationRequest struct {
 
 func (x *ResumeOperationRequest) Reset() {
 	*x = ResumeOperationRequest{}
-	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[5]
+	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +551,7 @@ func (x *ResumeOperationRequest) String() string {
 func (*ResumeOperationRequest) ProtoMessage() {}
 
 func (x *ResumeOperationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[5]
+	mi := &file_meetwire_operation_v1_operation_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +564,7 @@ func (x *ResumeOperationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeOperationRequest.ProtoReflect.Descriptor instead.
 func (*ResumeOperationRequest) Descriptor() ([]byte, []int) {
-	return file_meetwire_operation_v1_operation_proto_rawDescGZIP(), []int{5}
+	return file_meetwire_operation_v1_operation_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ResumeOperationRequest) GetName() string {
@@ -485,7 +578,7 @@ var File_meetwire_operation_v1_operation_proto protoreflect.FileDescriptor
 
 const file_meetwire_operation_v1_operation_proto_rawDesc = "" +
 	"\n" +
-	"%meetwire/operation/v1/operation.proto\x12\x15meetwire.operation.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1fmeetwire/access/v1/access.proto\"\xed\x04\n" +
+	"%meetwire/operation/v1/operation.proto\x12\x15meetwire.operation.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1fmeetwire/access/v1/access.proto\"\x9c\x06\n" +
 	"\tOperation\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x17\n" +
 	"\x04type\x18\x02 \x01(\tB\x03\xe0A\x03R\x04type\x12\x1b\n" +
@@ -500,7 +593,13 @@ const file_meetwire_operation_v1_operation_proto_rawDesc = "" +
 	"\vupdate_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
 	"updateTime\x12:\n" +
-	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\aendTime\"l\n" +
+	"\bend_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\aendTime\x12$\n" +
+	"\vtotal_count\x18\f \x01(\x03B\x03\xe0A\x03R\n" +
+	"totalCount\x12(\n" +
+	"\rskipped_count\x18\r \x01(\x03B\x03\xe0A\x03R\fskippedCount\x12&\n" +
+	"\frepeat_count\x18\x0e \x01(\x03B\x03\xe0A\x03R\vrepeatCount\x12\x1c\n" +
+	"\adry_run\x18\x0f \x01(\bB\x03\xe0A\x03R\x06dryRun\x12\x17\n" +
+	"\x04rate\x18\x10 \x01(\x01B\x03\xe0A\x03R\x04rate\"l\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
@@ -520,9 +619,11 @@ const file_meetwire_operation_v1_operation_proto_rawDesc = "" +
 	"operations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"p\n" +
 	"\x16CancelOperationRequest\x12V\n" +
+	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/operations/[0-9a-f-]{36}$R\x04name\"o\n" +
+	"\x15WatchOperationRequest\x12V\n" +
 	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/operations/[0-9a-f-]{36}$R\x04name\"p\n" +
 	"\x16ResumeOperationRequest\x12V\n" +
-	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/operations/[0-9a-f-]{36}$R\x04name2\xbf\x05\n" +
+	"\x04name\x18\x01 \x01(\tBB\xe0A\x02\xbaH<r:28^organizations/[a-z0-9-]{1,63}/operations/[0-9a-f-]{36}$R\x04name2\xea\x06\n" +
 	"\x10OperationService\x12\x9c\x01\n" +
 	"\fGetOperation\x12*.meetwire.operation.v1.GetOperationRequest\x1a .meetwire.operation.v1.Operation\">\xa2\xbb\x18\v\n" +
 	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02)\x12'/v1/{name=organizations/*/operations/*}\x12\xaf\x01\n" +
@@ -530,7 +631,9 @@ const file_meetwire_operation_v1_operation_proto_rawDesc = "" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02)\x12'/v1/{parent=organizations/*}/operations\x12\xab\x01\n" +
 	"\x0fCancelOperation\x12-.meetwire.operation.v1.CancelOperationRequest\x1a .meetwire.operation.v1.Operation\"G\xa2\xbb\x18\n" +
 	"\n" +
-	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/operations/*}:cancel\x12\xab\x01\n" +
+	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/operations/*}:cancel\x12\xa8\x01\n" +
+	"\x0eWatchOperation\x12,.meetwire.operation.v1.WatchOperationRequest\x1a .meetwire.operation.v1.Operation\"D\xa2\xbb\x18\v\n" +
+	"\x03\x01\x02\x03\x12\x04name\x82\xd3\xe4\x93\x02/\x12-/v1/{name=organizations/*/operations/*}:watch0\x01\x12\xab\x01\n" +
 	"\x0fResumeOperation\x12-.meetwire.operation.v1.ResumeOperationRequest\x1a .meetwire.operation.v1.Operation\"G\xa2\xbb\x18\n" +
 	"\n" +
 	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x023:\x01*\"./v1/{name=organizations/*/operations/*}:resumeB\xeb\x01\n" +
@@ -549,7 +652,7 @@ func file_meetwire_operation_v1_operation_proto_rawDescGZIP() []byte {
 }
 
 var file_meetwire_operation_v1_operation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meetwire_operation_v1_operation_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_meetwire_operation_v1_operation_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_meetwire_operation_v1_operation_proto_goTypes = []any{
 	(Operation_State)(0),           // 0: meetwire.operation.v1.Operation.State
 	(*Operation)(nil),              // 1: meetwire.operation.v1.Operation
@@ -557,27 +660,30 @@ var file_meetwire_operation_v1_operation_proto_goTypes = []any{
 	(*ListOperationsRequest)(nil),  // 3: meetwire.operation.v1.ListOperationsRequest
 	(*ListOperationsResponse)(nil), // 4: meetwire.operation.v1.ListOperationsResponse
 	(*CancelOperationRequest)(nil), // 5: meetwire.operation.v1.CancelOperationRequest
-	(*ResumeOperationRequest)(nil), // 6: meetwire.operation.v1.ResumeOperationRequest
-	(*status.Status)(nil),          // 7: google.rpc.Status
-	(*timestamppb.Timestamp)(nil),  // 8: google.protobuf.Timestamp
+	(*WatchOperationRequest)(nil),  // 6: meetwire.operation.v1.WatchOperationRequest
+	(*ResumeOperationRequest)(nil), // 7: meetwire.operation.v1.ResumeOperationRequest
+	(*status.Status)(nil),          // 8: google.rpc.Status
+	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
 }
 var file_meetwire_operation_v1_operation_proto_depIdxs = []int32{
 	0,  // 0: meetwire.operation.v1.Operation.state:type_name -> meetwire.operation.v1.Operation.State
-	7,  // 1: meetwire.operation.v1.Operation.error:type_name -> google.rpc.Status
-	8,  // 2: meetwire.operation.v1.Operation.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: meetwire.operation.v1.Operation.update_time:type_name -> google.protobuf.Timestamp
-	8,  // 4: meetwire.operation.v1.Operation.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 1: meetwire.operation.v1.Operation.error:type_name -> google.rpc.Status
+	9,  // 2: meetwire.operation.v1.Operation.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 3: meetwire.operation.v1.Operation.update_time:type_name -> google.protobuf.Timestamp
+	9,  // 4: meetwire.operation.v1.Operation.end_time:type_name -> google.protobuf.Timestamp
 	1,  // 5: meetwire.operation.v1.ListOperationsResponse.operations:type_name -> meetwire.operation.v1.Operation
 	2,  // 6: meetwire.operation.v1.OperationService.GetOperation:input_type -> meetwire.operation.v1.GetOperationRequest
 	3,  // 7: meetwire.operation.v1.OperationService.ListOperations:input_type -> meetwire.operation.v1.ListOperationsRequest
 	5,  // 8: meetwire.operation.v1.OperationService.CancelOperation:input_type -> meetwire.operation.v1.CancelOperationRequest
-	6,  // 9: meetwire.operation.v1.OperationService.ResumeOperation:input_type -> meetwire.operation.v1.ResumeOperationRequest
-	1,  // 10: meetwire.operation.v1.OperationService.GetOperation:output_type -> meetwire.operation.v1.Operation
-	4,  // 11: meetwire.operation.v1.OperationService.ListOperations:output_type -> meetwire.operation.v1.ListOperationsResponse
-	1,  // 12: meetwire.operation.v1.OperationService.CancelOperation:output_type -> meetwire.operation.v1.Operation
-	1,  // 13: meetwire.operation.v1.OperationService.ResumeOperation:output_type -> meetwire.operation.v1.Operation
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
+	6,  // 9: meetwire.operation.v1.OperationService.WatchOperation:input_type -> meetwire.operation.v1.WatchOperationRequest
+	7,  // 10: meetwire.operation.v1.OperationService.ResumeOperation:input_type -> meetwire.operation.v1.ResumeOperationRequest
+	1,  // 11: meetwire.operation.v1.OperationService.GetOperation:output_type -> meetwire.operation.v1.Operation
+	4,  // 12: meetwire.operation.v1.OperationService.ListOperations:output_type -> meetwire.operation.v1.ListOperationsResponse
+	1,  // 13: meetwire.operation.v1.OperationService.CancelOperation:output_type -> meetwire.operation.v1.Operation
+	1,  // 14: meetwire.operation.v1.OperationService.WatchOperation:output_type -> meetwire.operation.v1.Operation
+	1,  // 15: meetwire.operation.v1.OperationService.ResumeOperation:output_type -> meetwire.operation.v1.Operation
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -594,7 +700,7 @@ func file_meetwire_operation_v1_operation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_operation_v1_operation_proto_rawDesc), len(file_meetwire_operation_v1_operation_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const (
 	OperationService_GetOperation_FullMethodName    = "/meetwire.operation.v1.OperationService/GetOperation"
 	OperationService_ListOperations_FullMethodName  = "/meetwire.operation.v1.OperationService/ListOperations"
 	OperationService_CancelOperation_FullMethodName = "/meetwire.operation.v1.OperationService/CancelOperation"
+	OperationService_WatchOperation_FullMethodName  = "/meetwire.operation.v1.OperationService/WatchOperation"
 	OperationService_ResumeOperation_FullMethodName = "/meetwire.operation.v1.OperationService/ResumeOperation"
 )
 
@@ -39,6 +40,9 @@ type OperationServiceClient interface {
 	// Asks an operation to stop. What it has done stays done. `FAILED_PRECONDITION` when it has ended, or cannot be
 	// stopped half-way.
 	CancelOperation(ctx context.Context, in *CancelOperationRequest, opts ...grpc.CallOption) (*Operation, error)
+	// Streams an operation as it is, and then whenever its progress has changed, at most twice a second, until it has
+	// ended.
+	WatchOperation(ctx context.Context, in *WatchOperationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Operation], error)
 	// Goes on with an operation that was canceled or has failed, where it stopped.
 	ResumeOperation(ctx context.Context, in *ResumeOperationRequest, opts ...grpc.CallOption) (*Operation, error)
 }
@@ -81,6 +85,25 @@ func (c *operationServiceClient) CancelOperation(ctx context.Context, in *Cancel
 	return out, nil
 }
 
+func (c *operationServiceClient) WatchOperation(ctx context.Context, in *WatchOperationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Operation], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OperationService_ServiceDesc.Streams[0], OperationService_WatchOperation_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchOperationRequest, Operation]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperationService_WatchOperationClient = grpc.ServerStreamingClient[Operation]
+
 func (c *operationServiceClient) ResumeOperation(ctx context.Context, in *ResumeOperationRequest, opts ...grpc.CallOption) (*Operation, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Operation)
@@ -105,6 +128,9 @@ type OperationServiceServer interface {
 	// Asks an operation to stop. What it has done stays done. `FAILED_PRECONDITION` when it has ended, or cannot be
 	// stopped half-way.
 	CancelOperation(context.Context, *CancelOperationRequest) (*Operation, error)
+	// Streams an operation as it is, and then whenever its progress has changed, at most twice a second, until it has
+	// ended.
+	WatchOperation(*WatchOperationRequest, grpc.ServerStreamingServer[Operation]) error
 	// Goes on with an operation that was canceled or has failed, where it stopped.
 	ResumeOperation(context.Context, *ResumeOperationRequest) (*Operation, error)
 	mustEmbedUnimplementedOperationServiceServer()
@@ -125,6 +151,9 @@ func (UnimplementedOperationServiceServer) ListOperations(context.Context, *List
 }
 func (UnimplementedOperationServiceServer) CancelOperation(context.Context, *CancelOperationRequest) (*Operation, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelOperation not implemented")
+}
+func (UnimplementedOperationServiceServer) WatchOperation(*WatchOperationRequest, grpc.ServerStreamingServer[Operation]) error {
+	return status.Error(codes.Unimplemented, "method WatchOperation not implemented")
 }
 func (UnimplementedOperationServiceServer) ResumeOperation(context.Context, *ResumeOperationRequest) (*Operation, error) {
 	return nil, status.Error(codes.Unimplemented, "method ResumeOperation not implemented")
@@ -204,6 +233,17 @@ func _OperationService_CancelOperation_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OperationService_WatchOperation_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchOperationRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperationServiceServer).WatchOperation(m, &grpc.GenericServerStream[WatchOperationRequest, Operation]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OperationService_WatchOperationServer = grpc.ServerStreamingServer[Operation]
+
 func _OperationService_ResumeOperation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ResumeOperationRequest)
 	if err := dec(in); err != nil {
@@ -246,6 +286,12 @@ var OperationService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _OperationService_ResumeOperation_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchOperation",
+			Handler:       _OperationService_WatchOperation_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "meetwire/operation/v1/operation.proto",
 }

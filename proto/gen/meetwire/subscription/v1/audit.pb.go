@@ -38,7 +38,7 @@ type AuditLogEntry struct {
 	// The role in which it was done.
 	Role v1.Role `protobuf:"varint,4,opt,name=role,proto3,enum=meetwire.access.v1.Role" json:"role,omitempty"`
 	// What was done: `create`, `update`, `delete`, `pause`, `resume`, `enable`, `disable`, `rotate`, `activate`, `reveal`,
-	// `generate`, `cancel` or `reencrypt`.
+	// `generate`, `cancel`, `reencrypt`, `replay`, `backfill`, `erase`, `resubmit`, `resend`, `retry` or `purge`.
 	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
 	// Resource name of what was changed.
 	Resource string `protobuf:"bytes,6,opt,name=resource,proto3" json:"resource,omitempty"`

@@ -257,8 +257,8 @@ func (x *WebhookDefaults) GetAlertEmails() []string {
 	return nil
 }
 
-// IngestQuota is how many events an organization may publish over gRPC and REST. More are refused with
-// `RESOURCE_EXHAUSTED` and the time after which to try again.
+// IngestQuota is how many events an organization may publish over gRPC and REST, to all processes of ingest together. More
+// are refused with `RESOURCE_EXHAUSTED` and the time after which to try again.
 type IngestQuota struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events per second, on average, 0.01 to 100,000.

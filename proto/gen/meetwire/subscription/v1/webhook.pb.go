@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "github.com/meetwire/meetwire/proto/gen/meetwire/access/v1"
+	v11 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	v1 "github.com/meetwire/meetwire/proto/gen/meetwire/operation/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -255,11 +256,11 @@ type Webhook struct {
 	Headers []*Header `protobuf:"bytes,19,rep,name=headers,proto3" json:"headers,omitempty"`
 	// When Meetwire disables it. Default: that of the organization, or else of the dialect.
 	FailureThreshold *FailureThreshold `protobuf:"bytes,20,opt,name=failure_threshold,json=failureThreshold,proto3" json:"failure_threshold,omitempty"`
-	// How many attempts may be under way at once, in each process of the delivery service, 1 to 1,000. Default (0): that
+	// How many attempts may be under way at once, over all processes of the delivery service, 1 to 1,000. Default (0): that
 	// of the organization, or else 8.
 	MaxConcurrency int32 `protobuf:"varint,21,opt,name=max_concurrency,json=maxConcurrency,proto3" json:"max_concurrency,omitempty"`
-	// How many attempts may begin per second, on average, in each process of the delivery service, 0.01 to 10,000. 0: on
-	// creation that of the organization, and without one no limit.
+	// How many attempts may begin per second, on average and over all processes of the delivery service, 0.01 to 10,000; in
+	// a single second there may be a tenth more. 0: on creation that of the organization, and without one no limit.
 	RateLimit float64 `protobuf:"fixed64,22,opt,name=rate_limit,json=rateLimit,proto3" json:"rate_limit,omitempty"`
 	// Who is told by e-mail of the first lasting failure, of half of the failure threshold, and when it is disabled: at
 	// most 10 addresses, one e-mail per reason and hour. Empty: on creation those of the organization.
@@ -1945,6 +1946,126 @@ func (x *CheckDuplicateWebhooksResponse) GetDuplicates() []*CheckDuplicateWebhoo
 	return nil
 }
 
+// Request of TestWebhook.
+type TestWebhookRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `organizations/{organization}`.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The webhook: a saved one, of which only `name` is given, or an unsaved one. An unsaved one without a secret is
+	// signed with one made for this test.
+	Webhook *Webhook `protobuf:"bytes,2,opt,name=webhook,proto3" json:"webhook,omitempty"`
+	// The trigger whose sample is sent. Default: the first one that the webhook asks for.
+	Trigger string `protobuf:"bytes,3,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	// An event to send instead of a sample, without `trigger`: a CloudEvents document as JSON text of at most 256 KiB.
+	Event         string `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookRequest) Reset() {
+	*x = TestWebhookRequest{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookRequest) ProtoMessage() {}
+
+func (x *TestWebhookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookRequest.ProtoReflect.Descriptor instead.
+func (*TestWebhookRequest) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *TestWebhookRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *TestWebhookRequest) GetWebhook() *Webhook {
+	if x != nil {
+		return x.Webhook
+	}
+	return nil
+}
+
+func (x *TestWebhookRequest) GetTrigger() string {
+	if x != nil {
+		return x.Trigger
+	}
+	return ""
+}
+
+func (x *TestWebhookRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+// Response of TestWebhook.
+type TestWebhookResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request and its answer.
+	Attempt       *v11.Attempt `protobuf:"bytes,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestWebhookResponse) Reset() {
+	*x = TestWebhookResponse{}
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestWebhookResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestWebhookResponse) ProtoMessage() {}
+
+func (x *TestWebhookResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestWebhookResponse.ProtoReflect.Descriptor instead.
+func (*TestWebhookResponse) Descriptor() ([]byte, []int) {
+	return file_meetwire_subscription_v1_webhook_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TestWebhookResponse) GetAttempt() *v11.Attempt {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
 // PreviewHeader is a header of the request. Values of the webhook's own headers are masked.
 type PreviewWebhookResponse_PreviewHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1958,7 +2079,7 @@ type PreviewWebhookResponse_PreviewHeader struct {
 
 func (x *PreviewWebhookResponse_PreviewHeader) Reset() {
 	*x = PreviewWebhookResponse_PreviewHeader{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2091,7 @@ func (x *PreviewWebhookResponse_PreviewHeader) String() string {
 func (*PreviewWebhookResponse_PreviewHeader) ProtoMessage() {}
 
 func (x *PreviewWebhookResponse_PreviewHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[26]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2134,7 @@ type CheckDuplicateWebhooksResponse_Duplicate struct {
 
 func (x *CheckDuplicateWebhooksResponse_Duplicate) Reset() {
 	*x = CheckDuplicateWebhooksResponse_Duplicate{}
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[27]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2146,7 @@ func (x *CheckDuplicateWebhooksResponse_Duplicate) String() string {
 func (*CheckDuplicateWebhooksResponse_Duplicate) ProtoMessage() {}
 
 func (x *CheckDuplicateWebhooksResponse_Duplicate) ProtoReflect() protoreflect.Message {
-	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[27]
+	mi := &file_meetwire_subscription_v1_webhook_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2180,7 @@ var File_meetwire_subscription_v1_webhook_proto protoreflect.FileDescriptor
 
 const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\n" +
-	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a%meetwire/operation/v1/operation.proto\x1a-meetwire/subscription/v1/signing_secret.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xfb\x10\n" +
+	"&meetwire/subscription/v1/webhook.proto\x12\x18meetwire.subscription.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmeetwire/access/v1/access.proto\x1a#meetwire/delivery/v1/delivery.proto\x1a%meetwire/operation/v1/operation.proto\x1a-meetwire/subscription/v1/signing_secret.proto\x1a.protoc-gen-openapiv2/options/annotations.proto\"\xfb\x10\n" +
 	"\aWebhook\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12.\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\v\xe0A\x02\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12*\n" +
@@ -2220,7 +2341,14 @@ const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"duplicates\x1aA\n" +
 	"\tDuplicate\x12\x18\n" +
 	"\awebhook\x18\x01 \x01(\tR\awebhook\x12\x1a\n" +
-	"\btriggers\x18\x02 \x03(\tR\btriggers2\xa5\x14\n" +
+	"\btriggers\x18\x02 \x03(\tR\btriggers\"\xea\x01\n" +
+	"\x12TestWebhookRequest\x12A\n" +
+	"\x06parent\x18\x01 \x01(\tB)\xe0A\x02\xbaH#r!2\x1f^organizations/[a-z0-9-]{1,63}$R\x06parent\x12F\n" +
+	"\awebhook\x18\x02 \x01(\v2!.meetwire.subscription.v1.WebhookB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\awebhook\x12%\n" +
+	"\atrigger\x18\x03 \x01(\tB\v\xe0A\x01\xbaH\x05r\x03\x18\x80\x01R\atrigger\x12\"\n" +
+	"\x05event\x18\x04 \x01(\tB\f\xe0A\x01\xbaH\x06r\x04(\x80\x80\x10R\x05event\"N\n" +
+	"\x13TestWebhookResponse\x127\n" +
+	"\aattempt\x18\x01 \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattempt2\xd9\x15\n" +
 	"\x0eWebhookService\x12\xaa\x01\n" +
 	"\rCreateWebhook\x12..meetwire.subscription.v1.CreateWebhookRequest\x1a!.meetwire.subscription.v1.Webhook\"F\xa2\xbb\x18\f\n" +
 	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x020:\awebhook\"%/v1/{parent=organizations/*}/webhooks\x12\x9a\x01\n" +
@@ -2255,7 +2383,9 @@ const file_meetwire_subscription_v1_webhook_proto_rawDesc = "" +
 	"\n" +
 	"\x02\x01\x02\x12\x04name\x82\xd3\xe4\x93\x027:\x01*\"2/v1/{name=organizations/*/webhooks/*}:revealSecret\x12\xbd\x01\n" +
 	"\x0ePreviewWebhook\x12/.meetwire.subscription.v1.PreviewWebhookRequest\x1a0.meetwire.subscription.v1.PreviewWebhookResponse\"H\xa2\xbb\x18\f\n" +
-	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{parent=organizations/*}/webhooks:preview\x12\xde\x01\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x022:\x01*\"-/v1/{parent=organizations/*}/webhooks:preview\x12\xb1\x01\n" +
+	"\vTestWebhook\x12,.meetwire.subscription.v1.TestWebhookRequest\x1a-.meetwire.subscription.v1.TestWebhookResponse\"E\xa2\xbb\x18\f\n" +
+	"\x02\x01\x02\x12\x06parent\x82\xd3\xe4\x93\x02/:\x01*\"*/v1/{parent=organizations/*}/webhooks:test\x12\xde\x01\n" +
 	"\x16CheckDuplicateWebhooks\x127.meetwire.subscription.v1.CheckDuplicateWebhooksRequest\x1a8.meetwire.subscription.v1.CheckDuplicateWebhooksResponse\"Q\xa2\xbb\x18\r\n" +
 	"\x03\x01\x02\x03\x12\x06parent\x82\xd3\xe4\x93\x02::\x01*\"5/v1/{parent=organizations/*}/webhooks:checkDuplicatesB\xfe\x03\x92A\xfc\x01\x12\xb0\x01\n" +
 	"\bMeetwire\x12\x91\x01Webhooks for platforms where people meet. Errors are google.rpc.Status with a google.rpc.ErrorInfo and, for wrong input, a google.rpc.BadRequest.*\f\n" +
@@ -2281,7 +2411,7 @@ func file_meetwire_subscription_v1_webhook_proto_rawDescGZIP() []byte {
 }
 
 var file_meetwire_subscription_v1_webhook_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_meetwire_subscription_v1_webhook_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_meetwire_subscription_v1_webhook_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_meetwire_subscription_v1_webhook_proto_goTypes = []any{
 	(Webhook_Status)(0),                              // 0: meetwire.subscription.v1.Webhook.Status
 	(Webhook_SecretSource)(0),                        // 1: meetwire.subscription.v1.Webhook.SecretSource
@@ -2311,78 +2441,85 @@ var file_meetwire_subscription_v1_webhook_proto_goTypes = []any{
 	(*PreviewWebhookResponse)(nil),                   // 25: meetwire.subscription.v1.PreviewWebhookResponse
 	(*CheckDuplicateWebhooksRequest)(nil),            // 26: meetwire.subscription.v1.CheckDuplicateWebhooksRequest
 	(*CheckDuplicateWebhooksResponse)(nil),           // 27: meetwire.subscription.v1.CheckDuplicateWebhooksResponse
-	nil,                                              // 28: meetwire.subscription.v1.Webhook.MetadataEntry
-	(*PreviewWebhookResponse_PreviewHeader)(nil),     // 29: meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
-	(*CheckDuplicateWebhooksResponse_Duplicate)(nil), // 30: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
-	(*durationpb.Duration)(nil),                      // 31: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),                    // 32: google.protobuf.Timestamp
-	(*SecretVersion)(nil),                            // 33: meetwire.subscription.v1.SecretVersion
-	(*fieldmaskpb.FieldMask)(nil),                    // 34: google.protobuf.FieldMask
-	(*v1.Operation)(nil),                             // 35: meetwire.operation.v1.Operation
-	(*emptypb.Empty)(nil),                            // 36: google.protobuf.Empty
+	(*TestWebhookRequest)(nil),                       // 28: meetwire.subscription.v1.TestWebhookRequest
+	(*TestWebhookResponse)(nil),                      // 29: meetwire.subscription.v1.TestWebhookResponse
+	nil,                                              // 30: meetwire.subscription.v1.Webhook.MetadataEntry
+	(*PreviewWebhookResponse_PreviewHeader)(nil),     // 31: meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
+	(*CheckDuplicateWebhooksResponse_Duplicate)(nil), // 32: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
+	(*durationpb.Duration)(nil),                      // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),                    // 34: google.protobuf.Timestamp
+	(*SecretVersion)(nil),                            // 35: meetwire.subscription.v1.SecretVersion
+	(*fieldmaskpb.FieldMask)(nil),                    // 36: google.protobuf.FieldMask
+	(*v1.Operation)(nil),                             // 37: meetwire.operation.v1.Operation
+	(*v11.Attempt)(nil),                              // 38: meetwire.delivery.v1.Attempt
+	(*emptypb.Empty)(nil),                            // 39: google.protobuf.Empty
 }
 var file_meetwire_subscription_v1_webhook_proto_depIdxs = []int32{
 	0,  // 0: meetwire.subscription.v1.Webhook.status:type_name -> meetwire.subscription.v1.Webhook.Status
 	6,  // 1: meetwire.subscription.v1.Webhook.retry_policy:type_name -> meetwire.subscription.v1.RetryPolicy
-	31, // 2: meetwire.subscription.v1.Webhook.timeout:type_name -> google.protobuf.Duration
-	32, // 3: meetwire.subscription.v1.Webhook.create_time:type_name -> google.protobuf.Timestamp
-	32, // 4: meetwire.subscription.v1.Webhook.update_time:type_name -> google.protobuf.Timestamp
+	33, // 2: meetwire.subscription.v1.Webhook.timeout:type_name -> google.protobuf.Duration
+	34, // 3: meetwire.subscription.v1.Webhook.create_time:type_name -> google.protobuf.Timestamp
+	34, // 4: meetwire.subscription.v1.Webhook.update_time:type_name -> google.protobuf.Timestamp
 	4,  // 5: meetwire.subscription.v1.Webhook.dialect_options:type_name -> meetwire.subscription.v1.DialectOptions
 	1,  // 6: meetwire.subscription.v1.Webhook.secret_source:type_name -> meetwire.subscription.v1.Webhook.SecretSource
 	5,  // 7: meetwire.subscription.v1.Webhook.headers:type_name -> meetwire.subscription.v1.Header
 	7,  // 8: meetwire.subscription.v1.Webhook.failure_threshold:type_name -> meetwire.subscription.v1.FailureThreshold
-	28, // 9: meetwire.subscription.v1.Webhook.metadata:type_name -> meetwire.subscription.v1.Webhook.MetadataEntry
-	32, // 10: meetwire.subscription.v1.Webhook.status_time:type_name -> google.protobuf.Timestamp
-	33, // 11: meetwire.subscription.v1.Webhook.secret_versions:type_name -> meetwire.subscription.v1.SecretVersion
-	31, // 12: meetwire.subscription.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
-	31, // 13: meetwire.subscription.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
+	30, // 9: meetwire.subscription.v1.Webhook.metadata:type_name -> meetwire.subscription.v1.Webhook.MetadataEntry
+	34, // 10: meetwire.subscription.v1.Webhook.status_time:type_name -> google.protobuf.Timestamp
+	35, // 11: meetwire.subscription.v1.Webhook.secret_versions:type_name -> meetwire.subscription.v1.SecretVersion
+	33, // 12: meetwire.subscription.v1.RetryPolicy.first_delay:type_name -> google.protobuf.Duration
+	33, // 13: meetwire.subscription.v1.RetryPolicy.max_delay:type_name -> google.protobuf.Duration
 	2,  // 14: meetwire.subscription.v1.RetryPolicy.preset:type_name -> meetwire.subscription.v1.RetryPolicy.Preset
-	31, // 15: meetwire.subscription.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
-	31, // 16: meetwire.subscription.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
+	33, // 15: meetwire.subscription.v1.RetryPolicy.give_up_age:type_name -> google.protobuf.Duration
+	33, // 16: meetwire.subscription.v1.FailureThreshold.without_success:type_name -> google.protobuf.Duration
 	3,  // 17: meetwire.subscription.v1.CreateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
 	3,  // 18: meetwire.subscription.v1.ListWebhooksResponse.webhooks:type_name -> meetwire.subscription.v1.Webhook
 	3,  // 19: meetwire.subscription.v1.UpdateWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
-	34, // 20: meetwire.subscription.v1.UpdateWebhookRequest.update_mask:type_name -> google.protobuf.FieldMask
+	36, // 20: meetwire.subscription.v1.UpdateWebhookRequest.update_mask:type_name -> google.protobuf.FieldMask
 	3,  // 21: meetwire.subscription.v1.BatchGetWebhooksResponse.webhooks:type_name -> meetwire.subscription.v1.Webhook
 	3,  // 22: meetwire.subscription.v1.ResumeWebhookResponse.webhook:type_name -> meetwire.subscription.v1.Webhook
-	35, // 23: meetwire.subscription.v1.ResumeWebhookResponse.operation:type_name -> meetwire.operation.v1.Operation
-	31, // 24: meetwire.subscription.v1.RotateWebhookSecretRequest.grace_period:type_name -> google.protobuf.Duration
+	37, // 23: meetwire.subscription.v1.ResumeWebhookResponse.operation:type_name -> meetwire.operation.v1.Operation
+	33, // 24: meetwire.subscription.v1.RotateWebhookSecretRequest.grace_period:type_name -> google.protobuf.Duration
 	3,  // 25: meetwire.subscription.v1.PreviewWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
-	29, // 26: meetwire.subscription.v1.PreviewWebhookResponse.headers:type_name -> meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
-	30, // 27: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.duplicates:type_name -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
-	8,  // 28: meetwire.subscription.v1.WebhookService.CreateWebhook:input_type -> meetwire.subscription.v1.CreateWebhookRequest
-	9,  // 29: meetwire.subscription.v1.WebhookService.GetWebhook:input_type -> meetwire.subscription.v1.GetWebhookRequest
-	14, // 30: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:input_type -> meetwire.subscription.v1.BatchGetWebhooksRequest
-	10, // 31: meetwire.subscription.v1.WebhookService.ListWebhooks:input_type -> meetwire.subscription.v1.ListWebhooksRequest
-	12, // 32: meetwire.subscription.v1.WebhookService.UpdateWebhook:input_type -> meetwire.subscription.v1.UpdateWebhookRequest
-	13, // 33: meetwire.subscription.v1.WebhookService.DeleteWebhook:input_type -> meetwire.subscription.v1.DeleteWebhookRequest
-	16, // 34: meetwire.subscription.v1.WebhookService.PauseWebhook:input_type -> meetwire.subscription.v1.PauseWebhookRequest
-	17, // 35: meetwire.subscription.v1.WebhookService.ResumeWebhook:input_type -> meetwire.subscription.v1.ResumeWebhookRequest
-	19, // 36: meetwire.subscription.v1.WebhookService.EnableWebhook:input_type -> meetwire.subscription.v1.EnableWebhookRequest
-	20, // 37: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:input_type -> meetwire.subscription.v1.RotateWebhookSecretRequest
-	21, // 38: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:input_type -> meetwire.subscription.v1.ActivateWebhookSecretRequest
-	22, // 39: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:input_type -> meetwire.subscription.v1.RevealWebhookSecretRequest
-	24, // 40: meetwire.subscription.v1.WebhookService.PreviewWebhook:input_type -> meetwire.subscription.v1.PreviewWebhookRequest
-	26, // 41: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:input_type -> meetwire.subscription.v1.CheckDuplicateWebhooksRequest
-	3,  // 42: meetwire.subscription.v1.WebhookService.CreateWebhook:output_type -> meetwire.subscription.v1.Webhook
-	3,  // 43: meetwire.subscription.v1.WebhookService.GetWebhook:output_type -> meetwire.subscription.v1.Webhook
-	15, // 44: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:output_type -> meetwire.subscription.v1.BatchGetWebhooksResponse
-	11, // 45: meetwire.subscription.v1.WebhookService.ListWebhooks:output_type -> meetwire.subscription.v1.ListWebhooksResponse
-	3,  // 46: meetwire.subscription.v1.WebhookService.UpdateWebhook:output_type -> meetwire.subscription.v1.Webhook
-	36, // 47: meetwire.subscription.v1.WebhookService.DeleteWebhook:output_type -> google.protobuf.Empty
-	3,  // 48: meetwire.subscription.v1.WebhookService.PauseWebhook:output_type -> meetwire.subscription.v1.Webhook
-	18, // 49: meetwire.subscription.v1.WebhookService.ResumeWebhook:output_type -> meetwire.subscription.v1.ResumeWebhookResponse
-	3,  // 50: meetwire.subscription.v1.WebhookService.EnableWebhook:output_type -> meetwire.subscription.v1.Webhook
-	3,  // 51: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
-	3,  // 52: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
-	23, // 53: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:output_type -> meetwire.subscription.v1.RevealWebhookSecretResponse
-	25, // 54: meetwire.subscription.v1.WebhookService.PreviewWebhook:output_type -> meetwire.subscription.v1.PreviewWebhookResponse
-	27, // 55: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:output_type -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse
-	42, // [42:56] is the sub-list for method output_type
-	28, // [28:42] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	31, // 26: meetwire.subscription.v1.PreviewWebhookResponse.headers:type_name -> meetwire.subscription.v1.PreviewWebhookResponse.PreviewHeader
+	32, // 27: meetwire.subscription.v1.CheckDuplicateWebhooksResponse.duplicates:type_name -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse.Duplicate
+	3,  // 28: meetwire.subscription.v1.TestWebhookRequest.webhook:type_name -> meetwire.subscription.v1.Webhook
+	38, // 29: meetwire.subscription.v1.TestWebhookResponse.attempt:type_name -> meetwire.delivery.v1.Attempt
+	8,  // 30: meetwire.subscription.v1.WebhookService.CreateWebhook:input_type -> meetwire.subscription.v1.CreateWebhookRequest
+	9,  // 31: meetwire.subscription.v1.WebhookService.GetWebhook:input_type -> meetwire.subscription.v1.GetWebhookRequest
+	14, // 32: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:input_type -> meetwire.subscription.v1.BatchGetWebhooksRequest
+	10, // 33: meetwire.subscription.v1.WebhookService.ListWebhooks:input_type -> meetwire.subscription.v1.ListWebhooksRequest
+	12, // 34: meetwire.subscription.v1.WebhookService.UpdateWebhook:input_type -> meetwire.subscription.v1.UpdateWebhookRequest
+	13, // 35: meetwire.subscription.v1.WebhookService.DeleteWebhook:input_type -> meetwire.subscription.v1.DeleteWebhookRequest
+	16, // 36: meetwire.subscription.v1.WebhookService.PauseWebhook:input_type -> meetwire.subscription.v1.PauseWebhookRequest
+	17, // 37: meetwire.subscription.v1.WebhookService.ResumeWebhook:input_type -> meetwire.subscription.v1.ResumeWebhookRequest
+	19, // 38: meetwire.subscription.v1.WebhookService.EnableWebhook:input_type -> meetwire.subscription.v1.EnableWebhookRequest
+	20, // 39: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:input_type -> meetwire.subscription.v1.RotateWebhookSecretRequest
+	21, // 40: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:input_type -> meetwire.subscription.v1.ActivateWebhookSecretRequest
+	22, // 41: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:input_type -> meetwire.subscription.v1.RevealWebhookSecretRequest
+	24, // 42: meetwire.subscription.v1.WebhookService.PreviewWebhook:input_type -> meetwire.subscription.v1.PreviewWebhookRequest
+	28, // 43: meetwire.subscription.v1.WebhookService.TestWebhook:input_type -> meetwire.subscription.v1.TestWebhookRequest
+	26, // 44: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:input_type -> meetwire.subscription.v1.CheckDuplicateWebhooksRequest
+	3,  // 45: meetwire.subscription.v1.WebhookService.CreateWebhook:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 46: meetwire.subscription.v1.WebhookService.GetWebhook:output_type -> meetwire.subscription.v1.Webhook
+	15, // 47: meetwire.subscription.v1.WebhookService.BatchGetWebhooks:output_type -> meetwire.subscription.v1.BatchGetWebhooksResponse
+	11, // 48: meetwire.subscription.v1.WebhookService.ListWebhooks:output_type -> meetwire.subscription.v1.ListWebhooksResponse
+	3,  // 49: meetwire.subscription.v1.WebhookService.UpdateWebhook:output_type -> meetwire.subscription.v1.Webhook
+	39, // 50: meetwire.subscription.v1.WebhookService.DeleteWebhook:output_type -> google.protobuf.Empty
+	3,  // 51: meetwire.subscription.v1.WebhookService.PauseWebhook:output_type -> meetwire.subscription.v1.Webhook
+	18, // 52: meetwire.subscription.v1.WebhookService.ResumeWebhook:output_type -> meetwire.subscription.v1.ResumeWebhookResponse
+	3,  // 53: meetwire.subscription.v1.WebhookService.EnableWebhook:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 54: meetwire.subscription.v1.WebhookService.RotateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
+	3,  // 55: meetwire.subscription.v1.WebhookService.ActivateWebhookSecret:output_type -> meetwire.subscription.v1.Webhook
+	23, // 56: meetwire.subscription.v1.WebhookService.RevealWebhookSecret:output_type -> meetwire.subscription.v1.RevealWebhookSecretResponse
+	25, // 57: meetwire.subscription.v1.WebhookService.PreviewWebhook:output_type -> meetwire.subscription.v1.PreviewWebhookResponse
+	29, // 58: meetwire.subscription.v1.WebhookService.TestWebhook:output_type -> meetwire.subscription.v1.TestWebhookResponse
+	27, // 59: meetwire.subscription.v1.WebhookService.CheckDuplicateWebhooks:output_type -> meetwire.subscription.v1.CheckDuplicateWebhooksResponse
+	45, // [45:60] is the sub-list for method output_type
+	30, // [30:45] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_subscription_v1_webhook_proto_init() }
@@ -2397,7 +2534,7 @@ func file_meetwire_subscription_v1_webhook_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meetwire_subscription_v1_webhook_proto_rawDesc), len(file_meetwire_subscription_v1_webhook_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,7 @@ const (
 	WebhookService_ActivateWebhookSecret_FullMethodName  = "/meetwire.subscription.v1.WebhookService/ActivateWebhookSecret"
 	WebhookService_RevealWebhookSecret_FullMethodName    = "/meetwire.subscription.v1.WebhookService/RevealWebhookSecret"
 	WebhookService_PreviewWebhook_FullMethodName         = "/meetwire.subscription.v1.WebhookService/PreviewWebhook"
+	WebhookService_TestWebhook_FullMethodName            = "/meetwire.subscription.v1.WebhookService/TestWebhook"
 	WebhookService_CheckDuplicateWebhooks_FullMethodName = "/meetwire.subscription.v1.WebhookService/CheckDuplicateWebhooks"
 )
 
@@ -76,6 +77,10 @@ type WebhookServiceClient interface {
 	// Renders the request that a webhook would send, without sending it: for the sample of a trigger or a given event, of a
 	// saved or an unsaved webhook.
 	PreviewWebhook(ctx context.Context, in *PreviewWebhookRequest, opts ...grpc.CallOption) (*PreviewWebhookResponse, error)
+	// Sends the sample of a trigger, or a given event, to a saved or an unsaved webhook, now and once, and answers with the
+	// attempt. It is no delivery: it is not retried, not recorded, and not counted. `webhook-id` begins with `test_`.
+	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already.
+	TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error)
 	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
 	CheckDuplicateWebhooks(ctx context.Context, in *CheckDuplicateWebhooksRequest, opts ...grpc.CallOption) (*CheckDuplicateWebhooksResponse, error)
 }
@@ -218,6 +223,16 @@ func (c *webhookServiceClient) PreviewWebhook(ctx context.Context, in *PreviewWe
 	return out, nil
 }
 
+func (c *webhookServiceClient) TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TestWebhookResponse)
+	err := c.cc.Invoke(ctx, WebhookService_TestWebhook_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *webhookServiceClient) CheckDuplicateWebhooks(ctx context.Context, in *CheckDuplicateWebhooksRequest, opts ...grpc.CallOption) (*CheckDuplicateWebhooksResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckDuplicateWebhooksResponse)
@@ -268,6 +283,10 @@ type WebhookServiceServer interface {
 	// Renders the request that a webhook would send, without sending it: for the sample of a trigger or a given event, of a
 	// saved or an unsaved webhook.
 	PreviewWebhook(context.Context, *PreviewWebhookRequest) (*PreviewWebhookResponse, error)
+	// Sends the sample of a trigger, or a given event, to a saved or an unsaved webhook, now and once, and answers with the
+	// attempt. It is no delivery: it is not retried, not recorded, and not counted. `webhook-id` begins with `test_`.
+	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already.
+	TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error)
 	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
 	CheckDuplicateWebhooks(context.Context, *CheckDuplicateWebhooksRequest) (*CheckDuplicateWebhooksResponse, error)
 	mustEmbedUnimplementedWebhookServiceServer()
@@ -318,6 +337,9 @@ func (UnimplementedWebhookServiceServer) RevealWebhookSecret(context.Context, *R
 }
 func (UnimplementedWebhookServiceServer) PreviewWebhook(context.Context, *PreviewWebhookRequest) (*PreviewWebhookResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PreviewWebhook not implemented")
+}
+func (UnimplementedWebhookServiceServer) TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TestWebhook not implemented")
 }
 func (UnimplementedWebhookServiceServer) CheckDuplicateWebhooks(context.Context, *CheckDuplicateWebhooksRequest) (*CheckDuplicateWebhooksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckDuplicateWebhooks not implemented")
@@ -577,6 +599,24 @@ func _WebhookService_PreviewWebhook_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WebhookService_TestWebhook_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TestWebhookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WebhookServiceServer).TestWebhook(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WebhookService_TestWebhook_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WebhookServiceServer).TestWebhook(ctx, req.(*TestWebhookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WebhookService_CheckDuplicateWebhooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckDuplicateWebhooksRequest)
 	if err := dec(in); err != nil {
@@ -653,6 +693,10 @@ var WebhookService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PreviewWebhook",
 			Handler:    _WebhookService_PreviewWebhook_Handler,
+		},
+		{
+			MethodName: "TestWebhook",
+			Handler:    _WebhookService_TestWebhook_Handler,
 		},
 		{
 			MethodName: "CheckDuplicateWebhooks",

@@ -6,6 +6,8 @@ WITH gone AS (
     LIMIT @batch_size
 ), attempts AS (
     DELETE FROM delivery.attempt a USING gone g WHERE a.accepted_on = g.accepted_on AND a.delivery = g.id RETURNING 1
+), payloads AS (
+    DELETE FROM delivery.attempt_payload p USING gone g WHERE p.accepted_on = g.accepted_on AND p.delivery = g.id
 ), deliveries AS (
     DELETE FROM delivery.delivery d USING gone g WHERE d.accepted_on = g.accepted_on AND d.id = g.id RETURNING 1
 )
@@ -16,6 +18,12 @@ DELETE FROM delivery.webhook_health WHERE organization = @organization;
 
 -- name: PurgeCounts :execrows
 DELETE FROM delivery.dead_letter_count WHERE organization = @organization;
+
+-- name: PurgeAttemptHours :execrows
+DELETE FROM delivery.attempt_hour WHERE organization = @organization;
+
+-- name: PurgeDeadLetterHours :execrows
+DELETE FROM delivery.dead_letter_hour WHERE organization = @organization;
 
 -- name: TryRetentionLock :one
 -- Held until the end of the transaction.

@@ -18,15 +18,39 @@ type DeliveryAttempt struct {
 	StartTime         time.Time
 	DurationNs        int64
 	RequestUrl        string
-	RequestHeaders    []byte
-	RequestBody       []byte
 	StatusCode        int32
-	ResponseHeaders   []byte
-	ResponseBody      []byte
 	ResponseTruncated bool
 	ErrorClass        string
 	ErrorMessage      string
 	NextAttemptTime   *time.Time
+	Organization      string
+	Webhook           uuid.UUID
+	Trigger           string
+	EventID           string
+	DnsNs             int64
+	ConnectNs         int64
+	TlsNs             int64
+	FirstByteNs       int64
+	RemoteAddress     string
+}
+
+type DeliveryAttemptHour struct {
+	Webhook      uuid.UUID
+	Hour         time.Time
+	ErrorClass   string
+	Bucket       int16
+	Organization string
+	Count        int64
+}
+
+type DeliveryAttemptPayload struct {
+	AcceptedOn      time.Time
+	Delivery        uuid.UUID
+	ID              uuid.UUID
+	RequestHeaders  []byte
+	RequestBody     []byte
+	ResponseHeaders []byte
+	ResponseBody    []byte
 }
 
 type DeliveryDeadLetterCount struct {
@@ -37,6 +61,13 @@ type DeliveryDeadLetterCount struct {
 	Count        int64
 	Closed       bool
 	Reported     bool
+}
+
+type DeliveryDeadLetterHour struct {
+	Webhook      uuid.UUID
+	Hour         time.Time
+	Organization string
+	Count        int64
 }
 
 type DeliveryDelivery struct {
@@ -54,6 +85,35 @@ type DeliveryDelivery struct {
 	AttemptCount    int32
 	UpdateTime      time.Time
 	NextAttemptTime *time.Time
+	LastStatusCode  *int32
+	LastErrorClass  *string
+}
+
+type DeliveryOperation struct {
+	ID             uuid.UUID
+	Organization   string
+	Type           string
+	Target         string
+	State          string
+	Parameters     []byte
+	Progress       []byte
+	DryRun         bool
+	Rate           float64
+	TotalCount     int64
+	ProcessedCount int64
+	AffectedCount  int64
+	SkippedCount   int64
+	RepeatCount    int64
+	ErrorReason    string
+	ErrorMessage   string
+	Take           int64
+	Failures       int32
+	LeaseTime      time.Time
+	RequestID      *string
+	RequestSum     []byte
+	CreateTime     time.Time
+	UpdateTime     time.Time
+	EndTime        *time.Time
 }
 
 type DeliveryRecorder struct {

@@ -10,12 +10,36 @@ import (
 	"time"
 )
 
+const purgeAttemptHours = `-- name: PurgeAttemptHours :execrows
+DELETE FROM delivery.attempt_hour WHERE organization = $1
+`
+
+func (q *Queries) PurgeAttemptHours(ctx context.Context, organization string) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeAttemptHours, organization)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const purgeCounts = `-- name: PurgeCounts :execrows
 DELETE FROM delivery.dead_letter_count WHERE organization = $1
 `
 
 func (q *Queries) PurgeCounts(ctx context.Context, organization string) (int64, error) {
 	result, err := q.db.Exec(ctx, purgeCounts, organization)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const purgeDeadLetterHours = `-- name: PurgeDeadLetterHours :execrows
+DELETE FROM delivery.dead_letter_hour WHERE organization = $1
+`
+
+func (q *Queries) PurgeDeadLetterHours(ctx context.Context, organization string) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeDeadLetterHours, organization)
 	if err != nil {
 		return 0, err
 	}
@@ -29,6 +53,8 @@ WITH gone AS (
     LIMIT $3
 ), attempts AS (
     DELETE FROM delivery.attempt a USING gone g WHERE a.accepted_on = g.accepted_on AND a.delivery = g.id RETURNING 1
+), payloads AS (
+    DELETE FROM delivery.attempt_payload p USING gone g WHERE p.accepted_on = g.accepted_on AND p.delivery = g.id
 ), deliveries AS (
     DELETE FROM delivery.delivery d USING gone g WHERE d.accepted_on = g.accepted_on AND d.id = g.id RETURNING 1
 )

@@ -12,8 +12,101 @@ import (
 	"github.com/google/uuid"
 )
 
+const attemptHours = `-- name: AttemptHours :many
+SELECT hour, error_class, bucket, count FROM delivery.attempt_hour
+WHERE webhook = $1 AND organization = $2 AND hour >= $3 AND hour < $4
+ORDER BY hour, bucket
+`
+
+type AttemptHoursParams struct {
+	Webhook      uuid.UUID
+	Organization string
+	Since        time.Time
+	Until        time.Time
+}
+
+type AttemptHoursRow struct {
+	Hour       time.Time
+	ErrorClass string
+	Bucket     int16
+	Count      int64
+}
+
+func (q *Queries) AttemptHours(ctx context.Context, arg AttemptHoursParams) ([]AttemptHoursRow, error) {
+	rows, err := q.db.Query(ctx, attemptHours,
+		arg.Webhook,
+		arg.Organization,
+		arg.Since,
+		arg.Until,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AttemptHoursRow
+	for rows.Next() {
+		var i AttemptHoursRow
+		if err := rows.Scan(
+			&i.Hour,
+			&i.ErrorClass,
+			&i.Bucket,
+			&i.Count,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deadLetterHours = `-- name: DeadLetterHours :many
+SELECT hour, count FROM delivery.dead_letter_hour
+WHERE webhook = $1 AND organization = $2 AND hour >= $3 AND hour < $4
+ORDER BY hour
+`
+
+type DeadLetterHoursParams struct {
+	Webhook      uuid.UUID
+	Organization string
+	Since        time.Time
+	Until        time.Time
+}
+
+type DeadLetterHoursRow struct {
+	Hour  time.Time
+	Count int64
+}
+
+func (q *Queries) DeadLetterHours(ctx context.Context, arg DeadLetterHoursParams) ([]DeadLetterHoursRow, error) {
+	rows, err := q.db.Query(ctx, deadLetterHours,
+		arg.Webhook,
+		arg.Organization,
+		arg.Since,
+		arg.Until,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DeadLetterHoursRow
+	for rows.Next() {
+		var i DeadLetterHoursRow
+		if err := rows.Scan(&i.Hour, &i.Count); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const getDelivery = `-- name: GetDelivery :one
-SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time FROM delivery.delivery WHERE id = $1 AND organization = $2
+SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class FROM delivery.delivery WHERE id = $1 AND organization = $2
 ORDER BY accepted_on DESC
 LIMIT 1
 `
@@ -42,32 +135,52 @@ func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (Deliv
 		&i.AttemptCount,
 		&i.UpdateTime,
 		&i.NextAttemptTime,
+		&i.LastStatusCode,
+		&i.LastErrorClass,
 	)
 	return i, err
 }
 
-const listAttempts = `-- name: ListAttempts :many
-SELECT a.accepted_on, a.delivery, a.id, a.number, a.start_time, a.duration_ns, a.request_url, a.request_headers, a.request_body, a.status_code, a.response_headers, a.response_body, a.response_truncated, a.error_class, a.error_message, a.next_attempt_time FROM delivery.attempt a
-WHERE a.accepted_on = $1 AND a.delivery = $2
-  AND (a.start_time, a.id) > ($3::timestamptz, $4::uuid)
-ORDER BY a.start_time, a.id
-LIMIT $5
+const listAllAttempts = `-- name: ListAllAttempts :many
+SELECT accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class, error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns, remote_address FROM delivery.attempt
+WHERE organization = $1
+  AND (start_time, id) < ($2::timestamptz, $3::uuid)
+  AND ($4::uuid IS NULL OR webhook = $4)
+  AND ($5::integer IS NULL OR status_code = $5)
+  AND ($6::text IS NULL OR error_class = $6)
+  AND (NOT $7::boolean OR error_class <> '')
+  AND (NOT $8::boolean OR error_class = '')
+  AND ($9::timestamptz IS NULL OR start_time >= $9)
+ORDER BY start_time DESC, id DESC
+LIMIT $10
 `
 
-type ListAttemptsParams struct {
-	AcceptedOn time.Time
-	Delivery   uuid.UUID
-	AfterTime  time.Time
-	AfterID    uuid.UUID
-	PageSize   int32
+type ListAllAttemptsParams struct {
+	Organization string
+	BeforeTime   time.Time
+	BeforeID     uuid.UUID
+	Webhook      *uuid.UUID
+	StatusCode   *int32
+	ErrorClass   *string
+	Failed       bool
+	Succeeded    bool
+	Since        *time.Time
+	PageSize     int32
 }
 
-func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]DeliveryAttempt, error) {
-	rows, err := q.db.Query(ctx, listAttempts,
-		arg.AcceptedOn,
-		arg.Delivery,
-		arg.AfterTime,
-		arg.AfterID,
+// Those of all deliveries of an organization, the newest first. The first page begins below a time that is yet to come, or
+// where the asked time ends: of two bounds at the same end, the index might begin at the wrong one.
+func (q *Queries) ListAllAttempts(ctx context.Context, arg ListAllAttemptsParams) ([]DeliveryAttempt, error) {
+	rows, err := q.db.Query(ctx, listAllAttempts,
+		arg.Organization,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.Webhook,
+		arg.StatusCode,
+		arg.ErrorClass,
+		arg.Failed,
+		arg.Succeeded,
+		arg.Since,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -85,15 +198,104 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]D
 			&i.StartTime,
 			&i.DurationNs,
 			&i.RequestUrl,
-			&i.RequestHeaders,
-			&i.RequestBody,
 			&i.StatusCode,
-			&i.ResponseHeaders,
-			&i.ResponseBody,
 			&i.ResponseTruncated,
 			&i.ErrorClass,
 			&i.ErrorMessage,
 			&i.NextAttemptTime,
+			&i.Organization,
+			&i.Webhook,
+			&i.Trigger,
+			&i.EventID,
+			&i.DnsNs,
+			&i.ConnectNs,
+			&i.TlsNs,
+			&i.FirstByteNs,
+			&i.RemoteAddress,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listAttempts = `-- name: ListAttempts :many
+SELECT
+    a.accepted_on, a.delivery, a.id, a.number, a.start_time, a.duration_ns, a.request_url, a.status_code, a.response_truncated, a.error_class, a.error_message, a.next_attempt_time, a.organization, a.webhook, a.trigger, a.event_id, a.dns_ns, a.connect_ns, a.tls_ns, a.first_byte_ns, a.remote_address,
+    coalesce(p.request_headers, '[]')::jsonb AS request_headers,
+    coalesce(p.request_body, '')::bytea AS request_body,
+    coalesce(p.response_headers, '[]')::jsonb AS response_headers,
+    coalesce(p.response_body, '')::bytea AS response_body
+FROM delivery.attempt a
+LEFT JOIN delivery.attempt_payload p ON p.accepted_on = a.accepted_on AND p.delivery = a.delivery AND p.id = a.id
+WHERE a.accepted_on = $1 AND a.delivery = $2
+  AND (a.start_time, a.id) > ($3::timestamptz, $4::uuid)
+ORDER BY a.start_time, a.id
+LIMIT $5
+`
+
+type ListAttemptsParams struct {
+	AcceptedOn time.Time
+	Delivery   uuid.UUID
+	AfterTime  time.Time
+	AfterID    uuid.UUID
+	PageSize   int32
+}
+
+type ListAttemptsRow struct {
+	DeliveryAttempt DeliveryAttempt
+	RequestHeaders  []byte
+	RequestBody     []byte
+	ResponseHeaders []byte
+	ResponseBody    []byte
+}
+
+// Without a payload that is not kept any more.
+func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]ListAttemptsRow, error) {
+	rows, err := q.db.Query(ctx, listAttempts,
+		arg.AcceptedOn,
+		arg.Delivery,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListAttemptsRow
+	for rows.Next() {
+		var i ListAttemptsRow
+		if err := rows.Scan(
+			&i.DeliveryAttempt.AcceptedOn,
+			&i.DeliveryAttempt.Delivery,
+			&i.DeliveryAttempt.ID,
+			&i.DeliveryAttempt.Number,
+			&i.DeliveryAttempt.StartTime,
+			&i.DeliveryAttempt.DurationNs,
+			&i.DeliveryAttempt.RequestUrl,
+			&i.DeliveryAttempt.StatusCode,
+			&i.DeliveryAttempt.ResponseTruncated,
+			&i.DeliveryAttempt.ErrorClass,
+			&i.DeliveryAttempt.ErrorMessage,
+			&i.DeliveryAttempt.NextAttemptTime,
+			&i.DeliveryAttempt.Organization,
+			&i.DeliveryAttempt.Webhook,
+			&i.DeliveryAttempt.Trigger,
+			&i.DeliveryAttempt.EventID,
+			&i.DeliveryAttempt.DnsNs,
+			&i.DeliveryAttempt.ConnectNs,
+			&i.DeliveryAttempt.TlsNs,
+			&i.DeliveryAttempt.FirstByteNs,
+			&i.DeliveryAttempt.RemoteAddress,
+			&i.RequestHeaders,
+			&i.RequestBody,
+			&i.ResponseHeaders,
+			&i.ResponseBody,
 		); err != nil {
 			return nil, err
 		}
@@ -106,16 +308,24 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]D
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time FROM delivery.delivery
+SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class FROM delivery.delivery
 WHERE organization = $1
   AND (event_sequence, id) < ($2::bigint, $3::uuid)
   AND ($4::uuid IS NULL OR webhook = $4)
   AND ($5::text IS NULL OR trigger = $5)
   AND ($6::text IS NULL OR event_source = $6)
   AND ($7::text IS NULL OR event_id = $7)
-  AND ($8::smallint IS NULL OR state = $8)
+  AND ($8::bigint IS NULL OR event_sequence = $8)
+  AND ($9::smallint IS NULL OR state = $9)
+  AND ($10::integer IS NULL OR last_status_code = $10)
+  AND ($11::text IS NULL OR last_error_class = $11)
+  AND ($12::timestamptz IS NULL
+       OR accept_time >= $12 AND accepted_on >= ($12::timestamptz AT TIME ZONE 'UTC')::date)
+  AND ($13::timestamptz IS NULL
+       OR accept_time < $13
+          AND accepted_on <= (($13::timestamptz - interval '1 microsecond') AT TIME ZONE 'UTC')::date)
 ORDER BY event_sequence DESC, id DESC
-LIMIT $9
+LIMIT $14
 `
 
 type ListDeliveriesParams struct {
@@ -126,7 +336,12 @@ type ListDeliveriesParams struct {
 	Trigger        *string
 	EventSource    *string
 	EventID        *string
+	EventSequence  *int64
 	State          *int16
+	LastStatusCode *int32
+	LastErrorClass *string
+	Since          *time.Time
+	Until          *time.Time
 	PageSize       int32
 }
 
@@ -140,7 +355,12 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 		arg.Trigger,
 		arg.EventSource,
 		arg.EventID,
+		arg.EventSequence,
 		arg.State,
+		arg.LastStatusCode,
+		arg.LastErrorClass,
+		arg.Since,
+		arg.Until,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -165,6 +385,8 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.AttemptCount,
 			&i.UpdateTime,
 			&i.NextAttemptTime,
+			&i.LastStatusCode,
+			&i.LastErrorClass,
 		); err != nil {
 			return nil, err
 		}
@@ -174,4 +396,15 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const planForValues = `-- name: PlanForValues :exec
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_bitmapscan', 'off', true)
+`
+
+// Lists are planned for the values that they are asked with: which index is the best depends on them. Indexes are read in
+// the order of the list, until a page is full: a bitmap would have to find everything first.
+func (q *Queries) PlanForValues(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planForValues)
+	return err
 }

@@ -12,6 +12,62 @@ import (
 	"github.com/google/uuid"
 )
 
+const addAttemptHours = `-- name: AddAttemptHours :exec
+INSERT INTO delivery.attempt_hour AS h (webhook, hour, error_class, bucket, organization, count)
+SELECT
+    unnest($1::uuid[]),
+    unnest($2::timestamptz[]),
+    unnest($3::text[]),
+    unnest($4::smallint[]),
+    unnest($5::text[]),
+    unnest($6::bigint[])
+ON CONFLICT (webhook, hour, error_class, bucket) DO UPDATE SET count = h.count + excluded.count
+`
+
+type AddAttemptHoursParams struct {
+	Webhook      []uuid.UUID
+	Hour         []time.Time
+	ErrorClass   []string
+	Bucket       []int16
+	Organization []string
+	Count        []int64
+}
+
+func (q *Queries) AddAttemptHours(ctx context.Context, arg AddAttemptHoursParams) error {
+	_, err := q.db.Exec(ctx, addAttemptHours,
+		arg.Webhook,
+		arg.Hour,
+		arg.ErrorClass,
+		arg.Bucket,
+		arg.Organization,
+		arg.Count,
+	)
+	return err
+}
+
+const addDeadLetterHours = `-- name: AddDeadLetterHours :exec
+INSERT INTO delivery.dead_letter_hour AS h (webhook, hour, organization, count)
+SELECT unnest($1::uuid[]), unnest($2::timestamptz[]), unnest($3::text[]), unnest($4::bigint[])
+ON CONFLICT (webhook, hour) DO UPDATE SET count = h.count + excluded.count
+`
+
+type AddDeadLetterHoursParams struct {
+	Webhook      []uuid.UUID
+	Hour         []time.Time
+	Organization []string
+	Count        []int64
+}
+
+func (q *Queries) AddDeadLetterHours(ctx context.Context, arg AddDeadLetterHoursParams) error {
+	_, err := q.db.Exec(ctx, addDeadLetterHours,
+		arg.Webhook,
+		arg.Hour,
+		arg.Organization,
+		arg.Count,
+	)
+	return err
+}
+
 const dropDaysBefore = `-- name: DropDaysBefore :one
 SELECT delivery.drop_days_before($1::date)
 `
@@ -21,6 +77,27 @@ func (q *Queries) DropDaysBefore(ctx context.Context, day time.Time) (int32, err
 	var drop_days_before int32
 	err := row.Scan(&drop_days_before)
 	return drop_days_before, err
+}
+
+const dropHours = `-- name: DropHours :exec
+WITH attempts AS (DELETE FROM delivery.attempt_hour a WHERE a.hour < $1)
+DELETE FROM delivery.dead_letter_hour d WHERE d.hour < $1
+`
+
+func (q *Queries) DropHours(ctx context.Context, before time.Time) error {
+	_, err := q.db.Exec(ctx, dropHours, before)
+	return err
+}
+
+const emptyPayloadsBefore = `-- name: EmptyPayloadsBefore :one
+SELECT delivery.empty_payloads_before($1::date)
+`
+
+func (q *Queries) EmptyPayloadsBefore(ctx context.Context, day time.Time) (int32, error) {
+	row := q.db.QueryRow(ctx, emptyPayloadsBefore, day)
+	var empty_payloads_before int32
+	err := row.Scan(&empty_payloads_before)
+	return empty_payloads_before, err
 }
 
 const ensureDay = `-- name: EnsureDay :exec
@@ -34,14 +111,15 @@ func (q *Queries) EnsureDay(ctx context.Context, day time.Time) error {
 
 const insertAttempts = `-- name: InsertAttempts :many
 INSERT INTO delivery.attempt (
-    accepted_on, delivery, id, number, start_time, duration_ns, request_url, request_headers, request_body,
-    status_code, response_headers, response_body, response_truncated, error_class, error_message,
-    next_attempt_time
+    accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class,
+    error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns,
+    remote_address
 )
 SELECT
-    r.accepted_on, r.delivery, r.id, r.number, r.start_time, r.duration_ns, r.request_url, r.request_headers,
-    r.request_body, r.status_code, r.response_headers, r.response_body, r.response_truncated, r.error_class,
-    r.error_message, nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz)
+    r.accepted_on, r.delivery, r.id, r.number, r.start_time, r.duration_ns, r.request_url, r.status_code,
+    r.response_truncated, r.error_class, r.error_message,
+    nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), r.organization, r.webhook, r.trigger, r.event_id,
+    r.dns_ns, r.connect_ns, r.tls_ns, r.first_byte_ns, r.remote_address
 FROM (
     SELECT
         unnest($1::date[]) AS accepted_on,
@@ -51,15 +129,20 @@ FROM (
         unnest($5::timestamptz[]) AS start_time,
         unnest($6::bigint[]) AS duration_ns,
         unnest($7::text[]) AS request_url,
-        unnest($8::jsonb[]) AS request_headers,
-        unnest($9::bytea[]) AS request_body,
-        unnest($10::integer[]) AS status_code,
-        unnest($11::jsonb[]) AS response_headers,
-        unnest($12::bytea[]) AS response_body,
-        unnest($13::boolean[]) AS response_truncated,
-        unnest($14::text[]) AS error_class,
-        unnest($15::text[]) AS error_message,
-        unnest($16::timestamptz[]) AS next_attempt_time
+        unnest($8::integer[]) AS status_code,
+        unnest($9::boolean[]) AS response_truncated,
+        unnest($10::text[]) AS error_class,
+        unnest($11::text[]) AS error_message,
+        unnest($12::timestamptz[]) AS next_attempt_time,
+        unnest($13::text[]) AS organization,
+        unnest($14::uuid[]) AS webhook,
+        unnest($15::text[]) AS trigger,
+        unnest($16::text[]) AS event_id,
+        unnest($17::bigint[]) AS dns_ns,
+        unnest($18::bigint[]) AS connect_ns,
+        unnest($19::bigint[]) AS tls_ns,
+        unnest($20::bigint[]) AS first_byte_ns,
+        unnest($21::text[]) AS remote_address
 ) AS r
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING
 RETURNING id
@@ -73,15 +156,20 @@ type InsertAttemptsParams struct {
 	StartTime         []time.Time
 	DurationNs        []int64
 	RequestUrl        []string
-	RequestHeaders    [][]byte
-	RequestBody       [][]byte
 	StatusCode        []int32
-	ResponseHeaders   [][]byte
-	ResponseBody      [][]byte
 	ResponseTruncated []bool
 	ErrorClass        []string
 	ErrorMessage      []string
 	NextAttemptTime   []time.Time
+	Organization      []string
+	Webhook           []uuid.UUID
+	Trigger           []string
+	EventID           []string
+	DnsNs             []int64
+	ConnectNs         []int64
+	TlsNs             []int64
+	FirstByteNs       []int64
+	RemoteAddress     []string
 }
 
 // Returns those that were not stored before.
@@ -94,15 +182,20 @@ func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) 
 		arg.StartTime,
 		arg.DurationNs,
 		arg.RequestUrl,
-		arg.RequestHeaders,
-		arg.RequestBody,
 		arg.StatusCode,
-		arg.ResponseHeaders,
-		arg.ResponseBody,
 		arg.ResponseTruncated,
 		arg.ErrorClass,
 		arg.ErrorMessage,
 		arg.NextAttemptTime,
+		arg.Organization,
+		arg.Webhook,
+		arg.Trigger,
+		arg.EventID,
+		arg.DnsNs,
+		arg.ConnectNs,
+		arg.TlsNs,
+		arg.FirstByteNs,
+		arg.RemoteAddress,
 	)
 	if err != nil {
 		return nil, err
@@ -122,15 +215,54 @@ func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) 
 	return items, nil
 }
 
+const insertPayloads = `-- name: InsertPayloads :exec
+INSERT INTO delivery.attempt_payload (
+    accepted_on, delivery, id, request_headers, request_body, response_headers, response_body
+)
+SELECT
+    unnest($1::date[]),
+    unnest($2::uuid[]),
+    unnest($3::uuid[]),
+    unnest($4::jsonb[]),
+    unnest($5::bytea[]),
+    unnest($6::jsonb[]),
+    unnest($7::bytea[])
+ON CONFLICT (accepted_on, delivery, id) DO NOTHING
+`
+
+type InsertPayloadsParams struct {
+	AcceptedOn      []time.Time
+	Delivery        []uuid.UUID
+	ID              []uuid.UUID
+	RequestHeaders  [][]byte
+	RequestBody     [][]byte
+	ResponseHeaders [][]byte
+	ResponseBody    [][]byte
+}
+
+func (q *Queries) InsertPayloads(ctx context.Context, arg InsertPayloadsParams) error {
+	_, err := q.db.Exec(ctx, insertPayloads,
+		arg.AcceptedOn,
+		arg.Delivery,
+		arg.ID,
+		arg.RequestHeaders,
+		arg.RequestBody,
+		arg.ResponseHeaders,
+		arg.ResponseBody,
+	)
+	return err
+}
+
 const upsertDeliveries = `-- name: UpsertDeliveries :exec
 INSERT INTO delivery.delivery AS d (
     accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time,
-    state, reason, attempt_count, update_time, next_attempt_time
+    state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class
 )
 SELECT
     r.accepted_on, r.id, r.organization, r.webhook, r.trigger, r.event_source, r.event_id, r.event_sequence,
     r.accept_time, r.state, r.reason, r.attempt_count, r.update_time,
-    nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz)
+    nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), nullif(r.last_status_code, -1),
+    CASE WHEN r.last_status_code >= 0 THEN r.last_error_class END
 FROM (
     SELECT
         unnest($1::date[]) AS accepted_on,
@@ -146,14 +278,18 @@ FROM (
         unnest($11::text[]) AS reason,
         unnest($12::integer[]) AS attempt_count,
         unnest($13::timestamptz[]) AS update_time,
-        unnest($14::timestamptz[]) AS next_attempt_time
+        unnest($14::timestamptz[]) AS next_attempt_time,
+        unnest($15::integer[]) AS last_status_code,
+        unnest($16::text[]) AS last_error_class
 ) AS r
 ON CONFLICT (accepted_on, id) DO UPDATE SET
     state             = excluded.state,
     reason            = excluded.reason,
     attempt_count     = greatest(d.attempt_count, excluded.attempt_count),
     update_time       = excluded.update_time,
-    next_attempt_time = excluded.next_attempt_time
+    next_attempt_time = excluded.next_attempt_time,
+    last_status_code  = coalesce(excluded.last_status_code, d.last_status_code),
+    last_error_class  = coalesce(excluded.last_error_class, d.last_error_class)
 WHERE excluded.update_time >= d.update_time
 `
 
@@ -172,10 +308,12 @@ type UpsertDeliveriesParams struct {
 	AttemptCount    []int32
 	UpdateTime      []time.Time
 	NextAttemptTime []time.Time
+	LastStatusCode  []int32
+	LastErrorClass  []string
 }
 
 // The state of a delivery is what its newest record says, in whatever order records are stored. Year 1 stands
-// for no time.
+// for no time, the status -1 for no attempt among the records.
 func (q *Queries) UpsertDeliveries(ctx context.Context, arg UpsertDeliveriesParams) error {
 	_, err := q.db.Exec(ctx, upsertDeliveries,
 		arg.AcceptedOn,
@@ -192,6 +330,8 @@ func (q *Queries) UpsertDeliveries(ctx context.Context, arg UpsertDeliveriesPara
 		arg.AttemptCount,
 		arg.UpdateTime,
 		arg.NextAttemptTime,
+		arg.LastStatusCode,
+		arg.LastErrorClass,
 	)
 	return err
 }

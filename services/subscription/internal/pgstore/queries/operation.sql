@@ -108,6 +108,13 @@ DELETE FROM subscription.operation WHERE organization = sqlc.arg(organization)::
 -- name: IsOrganizationDeleted :one
 SELECT EXISTS (SELECT FROM subscription.organization WHERE id = $1 AND delete_time IS NOT NULL);
 
+-- name: RemoveEndedOperations :execrows
+DELETE FROM subscription.operation AS d
+WHERE d.id IN (
+    SELECT r.id FROM subscription.operation AS r
+    WHERE r.end_time < sqlc.arg(before)::timestamptz LIMIT sqlc.arg(max_rows)::bigint
+);
+
 -- name: RemoveOutbox :execrows
 DELETE FROM subscription.outbox WHERE organization = $1;
 

@@ -3,6 +3,13 @@ INSERT INTO subscription.audit_log (
     id, organization, create_time, actor, role, action, resource, address, forwarded_for, user_agent, before, after
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
+-- name: InsertAuditEntryOnce :exec
+-- Does nothing when there is an entry with this id.
+INSERT INTO subscription.audit_log (
+    id, organization, create_time, actor, role, action, resource, address, forwarded_for, user_agent, before, after
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO NOTHING;
+
 -- name: ClaimRequest :execrows
 -- Waits for another transaction that claims the same id.
 INSERT INTO subscription.request (organization, request_id, method, fingerprint, resource, create_time)

@@ -403,6 +403,27 @@ func (q *Queries) RemoveAuditEntries(ctx context.Context, arg RemoveAuditEntries
 	return result.RowsAffected(), nil
 }
 
+const removeEndedOperations = `-- name: RemoveEndedOperations :execrows
+DELETE FROM subscription.operation AS d
+WHERE d.id IN (
+    SELECT r.id FROM subscription.operation AS r
+    WHERE r.end_time < $1::timestamptz LIMIT $2::bigint
+)
+`
+
+type RemoveEndedOperationsParams struct {
+	Before  time.Time
+	MaxRows int64
+}
+
+func (q *Queries) RemoveEndedOperations(ctx context.Context, arg RemoveEndedOperationsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, removeEndedOperations, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeFeed = `-- name: RemoveFeed :exec
 DELETE FROM subscription.feed WHERE revision <= $1
 `

@@ -82,6 +82,47 @@ func (q *Queries) InsertAuditEntry(ctx context.Context, arg InsertAuditEntryPara
 	return err
 }
 
+const insertAuditEntryOnce = `-- name: InsertAuditEntryOnce :exec
+INSERT INTO subscription.audit_log (
+    id, organization, create_time, actor, role, action, resource, address, forwarded_for, user_agent, before, after
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (id) DO NOTHING
+`
+
+type InsertAuditEntryOnceParams struct {
+	ID           uuid.UUID
+	Organization *string
+	CreateTime   time.Time
+	Actor        string
+	Role         int32
+	Action       string
+	Resource     string
+	Address      string
+	ForwardedFor string
+	UserAgent    string
+	Before       []byte
+	After        []byte
+}
+
+// Does nothing when there is an entry with this id.
+func (q *Queries) InsertAuditEntryOnce(ctx context.Context, arg InsertAuditEntryOnceParams) error {
+	_, err := q.db.Exec(ctx, insertAuditEntryOnce,
+		arg.ID,
+		arg.Organization,
+		arg.CreateTime,
+		arg.Actor,
+		arg.Role,
+		arg.Action,
+		arg.Resource,
+		arg.Address,
+		arg.ForwardedFor,
+		arg.UserAgent,
+		arg.Before,
+		arg.After,
+	)
+	return err
+}
+
 const insertOutbox = `-- name: InsertOutbox :execrows
 INSERT INTO subscription.outbox (organization, trigger, event_id, data, create_time)
 VALUES ($1, $2, $3, $4, $5)

@@ -1,0 +1,245 @@
+package natsbus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
+)
+
+// Selection says which dead letters; what is empty or zero selects all.
+type Selection struct {
+	Organization string    `json:"organization,omitempty"`
+	Webhook      string    `json:"webhook,omitempty"`
+	Trigger      string    `json:"trigger,omitempty"`
+	Reason       string    `json:"reason,omitempty"`
+	EventID      string    `json:"event_id,omitempty"`
+	Delivery     string    `json:"delivery,omitempty"`
+	Since        time.Time `json:"since,omitzero"` // they became dead letters from this time on
+	Before       time.Time `json:"before,omitzero"`
+}
+
+// subject selects as much as subjects can.
+func (s Selection) subject() string {
+	lane, organization, webhook, delivery := bus.AnyToken, s.Organization, s.Webhook, s.Delivery
+	if s.Trigger != "" {
+		lane = bus.Lane(s.Trigger)
+	}
+	for _, token := range []*string{&organization, &webhook, &delivery} {
+		if *token == "" {
+			*token = bus.AnyToken
+		}
+	}
+	return bus.DeadLetterSubject(lane, organization, webhook, delivery)
+}
+
+// exact reports whether everything that its subject selects is meant.
+func (s Selection) exact() bool {
+	return s.Trigger == "" && s.Reason == "" && s.EventID == "" && s.Since.IsZero() && s.Before.IsZero()
+}
+
+// has reports whether a dead letter is meant.
+func (s Selection) has(letter *DeadLetter) bool {
+	for _, compared := range []struct{ want, have string }{
+		{s.Trigger, letter.Task.Trigger}, {s.Reason, letter.Reason}, {s.EventID, letter.Task.EventID},
+	} {
+		if compared.want != "" && compared.want != compared.have {
+			return false
+		}
+	}
+	return !letter.DeadAt.Before(s.Since) && (s.Before.IsZero() || letter.DeadAt.Before(s.Before))
+}
+
+// LetterPart is a part of the dead letters.
+type LetterPart struct {
+	Letters []*DeadLetter
+	Read    int    // messages that were read for it
+	Next    uint64 // sequence to go on from; 0: there is nothing behind
+}
+
+// Bounds of a part: how many messages are read for it, however few of them are meant, and how large the events are that
+// it has, about.
+const (
+	maxRead      = 10_000
+	maxPartBytes = 16 << 20
+)
+
+// List returns dead letters that are selected, oldest first, from a sequence on and up to another (0: to the end), at most
+// size of them; fewer also when there are more, see Next. Errors: fault.Unavailable.
+func (d *DeadLetters) List(ctx context.Context, selected Selection, from, until uint64, size int) (LetterPart, error) {
+	part, bytes := LetterPart{Next: max(from, 1)}, 0
+	if selected.Trigger != "" && !bus.IsTrigger(selected.Trigger) {
+		return LetterPart{}, nil
+	}
+	subject := selected.subject()
+	for len(part.Letters) < size && part.Read < maxRead && bytes < maxPartBytes {
+		batch := drainBatch
+		if selected.exact() {
+			batch = min(size-len(part.Letters), batch)
+		}
+		messages, err := d.reader().Batch(ctx, subject, part.Next, batch)
+		if err != nil {
+			return part, unavailable(err, "dead letters cannot be read at the moment")
+		}
+		if len(messages) == 0 {
+			part.Next = 0
+			return part, nil
+		}
+		for i := range messages {
+			if until > 0 && messages[i].Sequence > until {
+				part.Next = 0
+				return part, nil
+			}
+			if len(part.Letters) == size {
+				return part, nil
+			}
+			part.Read++
+			part.Next = messages[i].Sequence + 1
+			if letter := d.read(ctx, &messages[i]); letter != nil && selected.has(letter) {
+				part.Letters = append(part.Letters, letter)
+				bytes += len(messages[i].Data)
+			}
+		}
+	}
+	return part, nil
+}
+
+// Count returns how many dead letters there are to look at for a selection. Errors: fault.Unavailable.
+func (d *DeadLetters) Count(ctx context.Context, selected Selection) (int64, error) {
+	n, err := countMatching(ctx, d.reader(), selected.subject())
+	if err != nil {
+		return 0, unavailable(err, "dead letters cannot be counted at the moment")
+	}
+	return int64(n), nil
+}
+
+func (d *DeadLetters) reader() *bus.BatchReader {
+	return &bus.BatchReader{JetStream: d.js, Stream: bus.StreamDeadLetters}
+}
+
+// ReplayAll sends dead letters again, behind live traffic, and removes them. Interrupted and called again, it sends those
+// twice that were not acknowledged, or all of them two minutes later: see the records of those. Errors: fault.Unavailable,
+// fault.ResourceExhausted.
+func (d *DeadLetters) ReplayAll(ctx context.Context, letters []*DeadLetter) error {
+	records := make([]*core.Record, len(letters))
+	futures := make([]jetstream.PubAckFuture, len(letters))
+	for i, letter := range letters {
+		records[i] = d.replayed(letter)
+		var err error
+		futures[i], err = bus.PublishAsync(d.js, again(letter.Task, bus.LaneBulk), bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence))
+		if err != nil {
+			return err
+		}
+	}
+	waits := make([]func() error, 0, len(letters))
+	for i, future := range futures {
+		ack, err := bus.Await(ctx, future)
+		if err != nil {
+			return err
+		}
+		if !ack.Duplicate {
+			waits = append(waits, d.queue.Record(ctx, records[i]))
+		}
+	}
+	for _, wait := range waits {
+		if err := wait(); err != nil {
+			return err
+		}
+	}
+	return d.RemoveAll(ctx, letters)
+}
+
+// RemoveAll removes dead letters that were sent. Errors: fault.Unavailable.
+func (d *DeadLetters) RemoveAll(ctx context.Context, letters []*DeadLetter) error {
+	return several(ctx, letters, func(ctx context.Context, letter *DeadLetter) error {
+		limited, cancel := context.WithTimeout(ctx, attemptTime)
+		defer cancel()
+		if err := d.remove(limited, letter.Sequence); err != nil {
+			return unavailable(err, "dead letters cannot be removed at the moment")
+		}
+		return nil
+	})
+}
+
+// PurgeAll ends the deliveries of dead letters, and removes these. Errors: fault.Unavailable.
+func (d *DeadLetters) PurgeAll(ctx context.Context, letters []*DeadLetter) error {
+	waits := make([]func() error, 0, len(letters))
+	for _, letter := range letters {
+		if !d.config.HasOrganization(letter.Task.Organization) {
+			continue // its records are being removed, or have been
+		}
+		waits = append(waits, d.queue.Record(ctx, &core.Record{
+			ID: d.newID(), Time: d.now(), Task: letter.Task, AttemptCount: letter.Task.Attempts,
+			State: core.StateDropped, Reason: core.ReasonPurged,
+		}))
+	}
+	for _, wait := range waits {
+		if err := wait(); err != nil {
+			return err
+		}
+	}
+	return d.RemoveAll(ctx, letters)
+}
+
+// HastenAll makes timers due now and returns how many still were there. Errors: fault.Unavailable, fault.ResourceExhausted.
+func (q *Queue) HastenAll(ctx context.Context, timers []*Timer) (int, error) {
+	var mu sync.Mutex
+	n := 0
+	err := several(ctx, timers, func(ctx context.Context, timer *Timer) error {
+		done, err := q.Hasten(ctx, timer)
+		if done {
+			mu.Lock()
+			defer mu.Unlock()
+			n++
+		}
+		return err
+	})
+	return n, err
+}
+
+// several does something with each of many, some at once, and returns the first failure.
+func several[T any](ctx context.Context, all []T, do func(ctx context.Context, one T) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan T)
+	var workers sync.WaitGroup
+	for range min(drainWorkers, len(all)) {
+		workers.Go(func() {
+			for one := range work {
+				if ctx.Err() != nil {
+					continue
+				}
+				if err := do(ctx, one); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, one := range all {
+		work <- one
+	}
+	close(work)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// countMatching returns how many messages of a stream match a filter. The server tells with the first of them.
+func countMatching(ctx context.Context, reader *bus.BatchReader, filter string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	first, err := reader.Batch(ctx, filter, 1, 1)
+	if err != nil || len(first) == 0 {
+		return 0, err
+	}
+	more, err := strconv.Atoi(first[0].Header.Get(headerPending))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", headerPending, err)
+	}
+	return more + 1, nil
+}
