@@ -130,11 +130,11 @@ func (p *Publisher) begin(future *Future, cancel context.CancelFunc) error {
 
 // end makes the outcome of an event known.
 func (p *Publisher) end(future *Future) {
-	<-p.flight.room
 	close(future.done)
 	p.flight.mu.Lock()
-	defer p.flight.mu.Unlock()
 	delete(p.flight.futures, future)
+	p.flight.mu.Unlock()
+	<-p.flight.room // the last, so that the futures are never more than there is room for
 }
 
 // begun sends a message and returns how to wait for its acknowledgement.

@@ -37,7 +37,7 @@ func TestPublishAsyncKeepsTheOrder(t *testing.T) {
 		var err error
 		futures[i], err = e.publisher.PublishAsync(ctx, booked(fmt.Sprint(i)))
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(e.publisher.underWay()), 51, "bounded")
+		require.LessOrEqual(t, len(e.publisher.underWay()), 50, "bounded")
 	}
 	require.NoError(t, e.publisher.Flush(ctx))
 	for i, future := range futures {
