@@ -242,6 +242,7 @@ func (o *operator) webhooks(t *testing.T) {
 	o.ok(t, "", "webhooks", "activate-secret", first, "--yes")
 	require.Len(t, strings.Fields(o.ok(t, "", "webhooks", "reveal-secret", first)), 1)
 	require.NotContains(t, o.ok(t, "", "webhooks", "get", first, "-o", "yaml"), "sesame")
+	o.keyPair(t, first)
 
 	// Machines get what the API has, in the same form as JSON and YAML.
 	var asJSON, asYAML map[string]any
@@ -265,21 +266,6 @@ func (o *operator) webhooks(t *testing.T) {
 	o.ok(t, "", "webhooks", "delete", first, "--yes")
 	o.ok(t, "", "webhooks", "delete", id(t, second.out), "--yes")
 	require.Equal(t, "nothing found\n", o.ok(t, "", "webhooks", "list"))
-}
-
-func (o *operator) secrets(t *testing.T) {
-	t.Helper()
-	require.Contains(t, o.fails(t, 1, "secrets", "reveal"), "_NOT_FOUND")
-	o.ok(t, "", "secrets", "generate")
-	first := o.ok(t, "", "secrets", "reveal")
-	o.fails(t, 1, "secrets", "generate")
-	require.Contains(t, o.fails(t, 1, "secrets", "generate", "--replace"), "--yes")
-	o.ok(t, "", "secrets", "generate", "--replace", "--yes")
-	require.NotEqual(t, first, o.ok(t, "", "secrets", "reveal"))
-	o.ok(t, "", "secrets", "regenerate", "--grace", "24h")
-	require.Contains(t, o.fails(t, 1, "secrets", "activate"), "--yes")
-	o.ok(t, "", "secrets", "activate", "--yes")
-	o.ok(t, "", "secrets", "get")
 }
 
 func (o *operator) refusals(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 	"github.com/meetwire/meetwire/pkg/bus"
 )
 
-// maxBacklog is how many timers may wait for one webhook.
+// maxBacklog is how many timers may wait for one webhook. Of the lane bulk none is added beyond half of that, so that a
+// replay leaves room for the retries of live deliveries.
 const maxBacklog = 100_000
 
 const (
@@ -49,8 +50,13 @@ type backlog struct {
 // step is after how many new timers they are counted again.
 func (b *backlog) step(limit int) int { return max((limit-b.known)/backlogSteps, minBacklogStep) }
 
-// full reports whether no further timer may be set for a webhook. Otherwise one is about to be.
-func (b *backlogs) full(ctx context.Context, organization, webhook string) bool {
+// full reports whether no further timer may be set for a webhook, of the lane bulk or another. Otherwise one is about to
+// be.
+func (b *backlogs) full(ctx context.Context, organization, webhook string, bulk bool) bool {
+	limit := b.limit
+	if bulk {
+		limit /= 2
+	}
 	now := b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,10 +67,10 @@ func (b *backlogs) full(ctx context.Context, organization, webhook string) bool 
 		b.all[webhook] = one
 	}
 	one.used = now
-	full := one.known >= b.limit
-	if !one.asking && (full && now.Sub(one.counted) >= fullTime || !full && one.set >= one.step(b.limit)) {
+	full := one.known >= limit
+	if !one.asking && (full && now.Sub(one.counted) >= fullTime || !full && one.set >= one.step(limit)) {
 		b.ask(ctx, one, organization, webhook)
-		full = one.known >= b.limit
+		full = one.known >= limit
 	}
 	if !full {
 		one.set++

@@ -69,7 +69,7 @@ func (q *Queue) Event(ctx context.Context, sequence uint64) ([]byte, error) {
 
 // Schedule implements core.Queue.
 func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, parked bool, replaces string) error {
-	if q.backlogs.full(ctx, task.Organization, task.Webhook) {
+	if q.backlogs.full(ctx, task.Organization, task.Webhook, task.Lane == core.LaneBulk) {
 		return core.ErrBacklogFull
 	}
 	msg := nats.NewMsg(bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery))

@@ -187,16 +187,43 @@ func TestBacklogIsCountedAndBounded(t *testing.T) {
 	}, patience, tick)
 }
 
+func TestBacklogOfReplaysLeavesRoomForLiveDeliveries(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx := newContext(t)
+	e.queue.backlogs.limit = 2000
+	schedule := func(lane string) error {
+		one := task()
+		one.Lane = lane
+		return e.queue.Schedule(ctx, one, time.Now().Add(time.Hour), false, uuid.NewString())
+	}
+	fill := func(lane string) int {
+		for set := 0; ; set++ {
+			if err := schedule(lane); err != nil {
+				require.ErrorIs(t, err, core.ErrBacklogFull)
+				return set
+			}
+		}
+	}
+	bulk := fill(core.LaneBulk)
+	require.GreaterOrEqual(t, bulk, 1000)
+	require.LessOrEqual(t, bulk, 1000+minBacklogStep)
+	live := fill("meeting-booked")
+	require.GreaterOrEqual(t, bulk+live, 2000)
+	require.LessOrEqual(t, bulk+live, 2000+2*minBacklogStep)
+	require.ErrorIs(t, schedule(core.LaneBulk), core.ErrBacklogFull)
+}
+
 func TestBacklogThatCannotBeCountedIsNotFull(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	b := &backlogs{limit: 300, logger: discard(), now: func() time.Time { return now }, all: make(map[string]*backlog), pruned: now,
 		count: func(context.Context, string, string) (int, error) { return 0, errors.New("NATS is away") }}
 	for range 1000 {
-		require.False(t, b.full(newContext(t), "acme", hook))
+		require.False(t, b.full(newContext(t), "acme", hook, false))
 	}
 	require.Len(t, b.all, 1)
 	now = now.Add(2 * backlogMemory)
-	require.False(t, b.full(newContext(t), "acme", otherHook))
+	require.False(t, b.full(newContext(t), "acme", otherHook, false))
 	require.Len(t, b.all, 1, "what is not used is forgotten")
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/meetwire/meetwire/pkg/webhook"
 	subscriptionv1 "github.com/meetwire/meetwire/proto/gen/meetwire/subscription/v1"
 )
 
@@ -266,7 +267,8 @@ type webhooksRotateSecret struct {
 	one
 	graceFlag
 
-	SecretFile string `help:"File with the new secret; - reads it from standard input. Default: one is made." placeholder:"FILE"`
+	SecretFile string `help:"File with the new secret; - reads it from standard input. Default: one is made." placeholder:"FILE" xor:"secret"`
+	Ed25519    bool   `help:"Make a key pair of which the receiver needs only the public key, which is printed. For standard and cloudevents." xor:"secret"`
 }
 
 // Run implements the command.
@@ -279,11 +281,20 @@ func (c *webhooksRotateSecret) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
+	given, public := own.Reveal(), ""
+	if c.Ed25519 {
+		if given, public, err = webhook.NewKeyPair(); err != nil {
+			return err
+		}
+	}
 	answer, err := client.RotateWebhookSecret(s.ctx, &subscriptionv1.RotateWebhookSecretRequest{
-		Name: name, Secret: own.Reveal(), GracePeriod: duration(c.Grace),
+		Name: name, Secret: given, GracePeriod: duration(c.Grace),
 	})
 	if err != nil {
 		return err
+	}
+	if c.Ed25519 {
+		return s.say("%s", public) // nobody needs to see the private key
 	}
 	return s.show(answer, webhookColumns())
 }
