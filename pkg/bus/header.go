@@ -13,7 +13,8 @@ const (
 	HeaderConfigRevision = "Meetwire-Config-Revision" // decimal; what the webhook was matched with
 	HeaderAcceptedAt     = "Meetwire-Accepted-At"     // RFC 3339; when EVENTS stored the event
 	HeaderAttempt        = "Meetwire-Attempt"         // decimal; attempts made so far, over all replays
-	HeaderAttemptBase    = "Meetwire-Attempt-Base"    // decimal; attempts made before the last replay
+	HeaderAttemptBase    = "Meetwire-Attempt-Base"    // decimal; attempts that use up no retries, such as those before the last replay
+	HeaderRunAt          = "Meetwire-Run-At"          // RFC 3339; when it was last sent anew: replayed, resent or backfilled
 	HeaderSlotAt         = "Meetwire-Slot-At"         // RFC 3339; the time for which a slot was reserved
 	HeaderReason         = "Meetwire-Reason"          // of a dead letter or a reject
 	HeaderField          = "Meetwire-Field"           // of a reject: a JSON pointer to what is at fault; empty: the whole

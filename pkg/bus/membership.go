@@ -28,8 +28,9 @@ const (
 	// memberAbsence is how long an instance must not be seen before it is missed: all that live show themselves again
 	// within it, also when their keys were lost.
 	memberAbsence = 2 * memberRenewal
-	// memberSettle is how long an instance that joins waits until the others have seen it.
-	memberSettle = memberPoll + 100*time.Millisecond
+	// memberSettle is how long an instance that joins others waits: until they have seen it, and have used what they had
+	// given out ahead of their part.
+	memberSettle = memberPoll + 1100*time.Millisecond
 	// memberRequest bounds one request.
 	memberRequest = 2 * time.Second
 )
@@ -148,7 +149,8 @@ func (m *Membership) beat(ctx context.Context) {
 	}
 	m.away = false
 	m.update(m.remember(alive, now))
-	if now.Sub(m.joined) >= memberSettle {
+	// Of several that join at once each has announced itself before it looks: at most one finds itself alone.
+	if m.Count() == 1 || now.Sub(m.joined) >= memberSettle {
 		m.settle()
 	}
 }

@@ -15,7 +15,9 @@ func (avoma) Traits() Traits {
 	return Traits{
 		Title: "Avoma", ContentType: "application/json",
 		SignatureHeaders: signatureHeaders(Avoma), Encodings: encodings(Avoma), Secret: secret,
-		Retry: standardRetry(), Failures: standardFailures(), GoneDisables: true,
+		// The page: only https is supported.
+		HTTPSOnly: true,
+		Retry:     standardRetry(), Failures: standardFailures(), GoneDisables: true,
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 )
 
 // axcelerate is that of aXcelerate's webhooks. Its page lays down the body and the headers; that the hash is an HMAC
-// in hex is ours, since a hash that is made "using" a key can be nothing safer.
+// in hex is ours, since a hash that is made "using" a key can be nothing safer. So is it that https is required: the
+// page wants the protocol to be in the URL, and shows that one.
 type axcelerate struct{}
 
 func (axcelerate) Name() Name { return Axcelerate }

@@ -39,6 +39,14 @@ func (c cloudEvents) schema(trigger string, data json.RawMessage) (*schema, erro
 	text := func(description string) described {
 		return described{Description: description, Type: "string", MinLength: 1}
 	}
+	// A publisher may write null for what it leaves out, and may have nothing in our own extensions.
+	nullable := []string{"string", "null"}
+	optional := func(name, description string, least int) member {
+		s := described{Description: description, Type: nullable, MinLength: least}
+		return member{name: name, schema: s, optional: true}
+	}
+	happened := eventTime("as the service that published the event wrote it.")
+	happened.Type = nullable
 	return &schema{members: []member{
 		{name: "specversion", schema: described{
 			Description: "Version of the CloudEvents specification.", Type: "string", Const: "1.0",
@@ -46,12 +54,12 @@ func (c cloudEvents) schema(trigger string, data json.RawMessage) (*schema, erro
 		{name: "id", schema: text("Id of the event; unique together with source.")},
 		{name: "source", schema: text("Where the event comes from: a URI reference.")},
 		{name: "type", schema: eventName(c, trigger)},
-		{name: "time", schema: eventTime("as the service that published the event wrote it."), optional: true},
-		{name: "subject", schema: text("What the event is about, for example the id of the meeting."), optional: true},
-		{name: "datacontenttype", schema: text("Media type of data; application/json when it is absent."), optional: true},
-		{name: "dataschema", schema: text("URI of a schema that data satisfies."), optional: true},
-		{name: "mwteams", schema: text("Ids of the teams that the event concerns, separated by commas."), optional: true},
-		{name: "mweventtype", schema: text("Slug of the booking page that the meeting was booked over."), optional: true},
+		{name: "time", schema: happened, optional: true},
+		optional("subject", "What the event is about, for example the id of the meeting.", 1),
+		optional("datacontenttype", "Media type of data; application/json when it is absent.", 1),
+		optional("dataschema", "URI of a schema that data satisfies.", 1),
+		optional("mwteams", "Ids of the teams that the event concerns, separated by commas.", 0),
+		optional("mweventtype", "Slug of the booking page that the meeting was booked over.", 0),
 		{name: "data", schema: embedded},
 	}}, nil
 }

@@ -55,6 +55,8 @@ type Traits struct {
 	Secret SecretRules
 	// HTTPAllowed says whether the target may be called without TLS though the organization does not allow it.
 	HTTPAllowed bool
+	// HTTPSOnly says whether it may not though the organization allows it.
+	HTTPSOnly bool
 	// Retry is the default schedule of retries.
 	Retry Retry
 	// Failures is the default threshold at which a webhook is disabled.

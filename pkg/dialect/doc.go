@@ -12,8 +12,8 @@
 // an event of any other trigger, or without an object as its data, is sent in their envelope with the data as it was
 // published and the trigger's own name.
 //
-// A new dialect is a file with a type that implements Dialect, its line in the list of all, the way it signs in
-// webhook.BodySchemeOf, the fields of its page in the test that looks for them, and golden files written by
-// `go test -update`; one with fields of its own for meetings describes them in schemas/<name>.defs.json. Everything
-// else, the interfaces for people included, finds it by that list.
+// A new dialect is a file with a type that implements Dialect, its line in the list of all, the way it signs and is
+// read in webhook.BodySchemeOf, and golden files written by `go test -update`; one with fields of its own for meetings
+// describes them in schemas/<name>.defs.json. The tests say which of their tables lack it; CONTRIBUTING.md goes through
+// it all. Everything else, the interfaces for people included, finds it by that list.
 package dialect

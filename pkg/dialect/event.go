@@ -141,13 +141,19 @@ func valueEnd(text []byte, i int) int {
 
 // happened returns when the event happened, in UTC: what it says, or else when it was stored.
 func (d *delivery) happened() time.Time {
-	var text string
-	if json.Unmarshal(d.time, &text) == nil {
-		if t, ok := parseTime(text); ok {
-			return t
-		}
+	if t, ok := d.said(); ok {
+		return t
 	}
 	return d.AcceptedAt.UTC()
+}
+
+// said returns when the event says that it happened; false when it does not, or says what is no time.
+func (d *delivery) said() (time.Time, bool) {
+	var text string
+	if json.Unmarshal(d.time, &text) != nil {
+		return time.Time{}, false
+	}
+	return parseTime(text)
 }
 
 // parseTime reads a time of RFC 3339 that can also be written so in UTC.

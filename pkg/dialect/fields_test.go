@@ -2,6 +2,7 @@ package dialect_test
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,13 +12,17 @@ import (
 	"github.com/meetwire/meetwire/pkg/dialect"
 )
 
-// documented returns the fields that the page of a dialect documents, whatever the trigger.
-func documented(name dialect.Name) []string {
-	switch name {
-	case dialect.Axcelerate:
-		return strings.Fields(`type message clientId messageId timestamp`)
-	case dialect.Orufy:
-		return strings.Fields(`
+// documented returns the fields that the page of each dialect documents, whatever the trigger.
+func documented() map[dialect.Name]string {
+	// The pages of ACE and Avoma have no fields: these are ours.
+	const ours = `event id created_at data`
+	return map[dialect.Name]string{
+		dialect.Standard:    `type timestamp data`,
+		dialect.CloudEvents: `specversion id source type time datacontenttype data`,
+		dialect.ACE:         ours,
+		dialect.Avoma:       ours,
+		dialect.Axcelerate:  `type message clientId messageId timestamp`,
+		dialect.Orufy: `
 			eventType meetData meetData._id meetData.appId meetData.eventId meetData.time meetData.agents
 			meetData.attendeeIds meetData.createByContact meetData.duration meetData.externalIds meetData.followUp
 			meetData.markAsNoShow meetData.maxAttendees meetData.modeNote meetData.modifiedEventName
@@ -31,9 +36,8 @@ func documented(name dialect.Name) []string {
 			meetData.payment.meetCreatedAt meetData.payment.amountOnDuration meetData.payment.orderId
 			meetData.payment.createdAt meetData.payment.updatedAt
 			meetData.eventName meetData.eventSlug meetData.cancellation meetData.prevMeetId meetData.reschedule
-			eventName eventSlug cancellation prevMeetId reschedule`)
-	case dialect.Harmonizely:
-		return strings.Fields(`
+			eventName eventSlug cancellation prevMeetId reschedule`,
+		dialect.Harmonizely: `
 			data data.rescheduling data.pretty_canceled_at data.pretty_scheduled_at
 			data.pretty_scheduled_at_in_invitee_timezone data.pretty_canceled_at_in_invitee_timezone
 			data.event_type data.event_type.name data.event_type.location data.event_type.location_label
@@ -45,9 +49,7 @@ func documented(name dialect.Name) []string {
 			data.invitee.full_name data.invitee.timezone data.invitee.phone_number data.invitee.locale
 			data.state data.canceled_at data.uuid data.notes data.details
 			data.answers data.answers[].question_label data.answers[].value data.answers[].question_type
-			data.location data.cancellation data.payment event uuid`)
-	default:
-		return strings.Fields(`event id created_at data`) // the pages of ACE and Avoma have no fields: these are ours
+			data.location data.cancellation data.payment event uuid`,
 	}
 }
 
@@ -83,11 +85,13 @@ func nulls(name dialect.Name, trigger string) []string {
 
 func TestBodiesHaveEveryFieldOfTheirPage(t *testing.T) {
 	t.Parallel()
-	for _, name := range []dialect.Name{dialect.ACE, dialect.Avoma, dialect.Orufy, dialect.Harmonizely, dialect.Axcelerate} {
+	pages := documented()
+	requireEvery(t, slices.Collect(maps.Keys(pages))...)
+	for name, fields := range pages {
 		for _, trigger := range documentedTriggers(name) {
 			parsed := bodyOf(t, name, trigger)
 			null := nulls(name, trigger)
-			for _, path := range documented(name) {
+			for _, path := range strings.Fields(fields) {
 				values := at(parsed, path)
 				require.NotEmpty(t, values, "%s: %s has no %s", name, trigger, path)
 				for _, v := range values {
@@ -105,7 +109,7 @@ func TestBodiesHaveEveryFieldOfTheirPage(t *testing.T) {
 func TestTriggersHaveTheNamesOfTheirPage(t *testing.T) {
 	t.Parallel()
 	const booked, moved, canceled = "meeting.booked", "meeting.rescheduled", "meeting.canceled"
-	for name, want := range map[dialect.Name]map[string]string{
+	names := map[dialect.Name]map[string]string{
 		dialect.Standard:    {booked: booked, "custom.a.b": "custom.a.b"},
 		dialect.CloudEvents: {booked: booked, "custom.a.b": "custom.a.b"},
 		dialect.ACE:         {booked: "create", moved: "reschedule", canceled: "cancel", "meeting.no_show": "meeting.no_show"},
@@ -119,18 +123,19 @@ func TestTriggersHaveTheNamesOfTheirPage(t *testing.T) {
 			booked: booked, "enrolment.created": "enrolment.created", "custom.a.b": "custom.a_b",
 			"custom.a.b_c.d": "custom.a_b_c_d", "alone": "alone",
 		},
-	} {
-		member := map[dialect.Name]string{
-			dialect.ACE: "event", dialect.Avoma: "event", dialect.Orufy: "eventType", dialect.Harmonizely: "event",
-		}[name]
-		if member == "" {
-			member = "type"
-		}
+	}
+	members := map[dialect.Name]string{
+		dialect.Standard: "type", dialect.CloudEvents: "type", dialect.ACE: "event", dialect.Avoma: "event",
+		dialect.Orufy: "eventType", dialect.Harmonizely: "event", dialect.Axcelerate: "type",
+	}
+	requireEvery(t, slices.Collect(maps.Keys(names))...)
+	requireEvery(t, slices.Collect(maps.Keys(members))...)
+	for name, want := range names {
 		for trigger, called := range want {
 			require.Equal(t, called, dialect.TriggerName(name, trigger))
 			var parsed map[string]any
 			require.NoError(t, json.Unmarshal([]byte(body(t, name, happened(trigger, `{}`))), &parsed))
-			require.Equal(t, called, parsed[member], name)
+			require.Equal(t, called, parsed[members[name]], name)
 		}
 	}
 	require.Equal(t, "a.b", dialect.TriggerName("nothing", "a.b"))
@@ -179,7 +184,7 @@ func TestHarmonizelyKinds(t *testing.T) {
 	}
 }
 
-// What a machine calls its own zone, or a file, is none that a meeting can be in.
+// What a machine calls its own zone, or a file, is none that a meeting can be in. Without one it is UTC.
 func TestHarmonizelyTimeZonesThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, zone := range []string{
@@ -189,7 +194,7 @@ func TestHarmonizelyTimeZonesThatAreNone(t *testing.T) {
 		got := body(t, dialect.Harmonizely, happened("meeting.booked", `{"start_time":"2021-06-23T07:30:00Z",
 			"hosts":[{"time_zone":`+zone+`}],"attendees":[{"time_zone":`+zone+`}]}`))
 		require.Contains(t, got, `"pretty_scheduled_at":"Wednesday, June 23, 2021 07:30"`, zone)
-		require.Contains(t, got, `"pretty_scheduled_at_in_invitee_timezone":null`, zone)
+		require.Contains(t, got, `"pretty_scheduled_at_in_invitee_timezone":"Wednesday, June 23, 2021 at 7:30 AM"`, zone)
 	}
 }
 

@@ -54,7 +54,10 @@ func TestAnOrganizationsOwnTriggerIsThatOfTheGoldenFiles(t *testing.T) {
 
 func TestADeliveryWithoutASecretIsThatOfTheGoldenFiles(t *testing.T) {
 	t.Parallel()
-	for _, name := range []dialect.Name{dialect.ACE, dialect.Orufy, dialect.Harmonizely, dialect.Axcelerate} {
+	for _, name := range dialect.Names() {
+		if d, _ := dialect.Lookup(name); d.Traits().Secret.Required {
+			continue
+		}
 		rendered, err := renderer(t, dialect.Config{Name: name}).Render(happened("custom.thing", `{}`), attempt())
 		require.NoError(t, err)
 		golden(t, filepath.Join(name, "unsigned"), rendered)

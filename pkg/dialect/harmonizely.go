@@ -34,7 +34,8 @@ const (
 )
 
 // body has the meeting in the fields of the page. A trigger of the meeting that the page does not know has one more:
-// `no_show`, `ai_notes`, as they were published.
+// `no_show`, `ai_notes`, with the values that were published. They are read and written again, with all of the meeting:
+// numbers stay as they were, but members come in the order of their names, and of two with one name the last is left.
 func (h harmonizely) body(d *delivery) ([]byte, error) {
 	event := h.TriggerName(d.Trigger)
 	meeting, ok := object(d.data)
@@ -53,7 +54,8 @@ func (h harmonizely) body(d *delivery) ([]byte, error) {
 	return encode(harmonizelyBody{Data: data, Event: event, UUID: d.Delivery})
 }
 
-// harmonizelyBody is the body. Its uuid is the delivery's.
+// harmonizelyBody is the body. Its uuid is the delivery's; that of the meeting is the meeting's id as it was published,
+// which need not be a UUID as on the page.
 type harmonizelyBody struct {
 	Data  harmonizelyMeeting `json:"data"`
 	Event string             `json:"event"`
@@ -87,9 +89,6 @@ type harmonizelyMeeting struct {
 func harmonizelyMeetingOf(m value) harmonizelyMeeting {
 	start, canceled := m.at("start_time"), m.at("cancellation", "cancel_time")
 	host := zone(m.at("hosts").first().at("time_zone"))
-	if host == nil {
-		host = time.UTC
-	}
 	attendee := m.at("attendees").first()
 	theirs := zone(attendee.at("time_zone"))
 	return harmonizelyMeeting{
@@ -114,25 +113,25 @@ func harmonizelyMeetingOf(m value) harmonizelyMeeting {
 	}
 }
 
-// zone returns a time zone of the IANA database, or nil.
+// zone returns a time zone of the IANA database. Without one it is UTC: the page has a text wherever there is a time.
 func zone(name value) *time.Location {
 	const longest = 64
 	text := name.string()
 	// "Local" would be this machine's.
 	if text == "" || len(text) > longest || text == "Local" {
-		return nil
+		return time.UTC
 	}
 	location, err := time.LoadLocation(text)
 	if err != nil {
-		return nil
+		return time.UTC
 	}
 	return location
 }
 
-// pretty writes a time for people of a time zone; nil when either is not known.
+// pretty writes a time for people of a time zone; nil when there is none.
 func pretty(v value, where *time.Location, layout string) any {
 	t, ok := v.when()
-	if !ok || where == nil {
+	if !ok {
 		return nil
 	}
 	return t.In(where).Format(layout)

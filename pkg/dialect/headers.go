@@ -26,8 +26,11 @@ func ReservedHeaders() []string {
 	return names
 }
 
-// IsReservedHeader says whether ReservedHeaders has a name, however it is spelled.
-func IsReservedHeader(name string) bool { return covered(ReservedHeaders(), strings.ToLower(name)) }
+// IsReservedHeader says whether ReservedHeaders has a name, however it is spelled. An underscore is as good as a dash:
+// a program that gets headers as CGI has them reads both as HTTP_X_ACE_SIGNATURE.
+func IsReservedHeader(name string) bool {
+	return covered(ReservedHeaders(), strings.ReplaceAll(strings.ToLower(name), "_", "-"))
+}
 
 // covered says whether one of the patterns has a name.
 func covered(patterns []string, name string) bool {

@@ -62,6 +62,12 @@ func secretOf(name dialect.Name) string {
 	return textNow
 }
 
+// requireEvery checks that a table of a test has every dialect, so that a new one is not forgotten there.
+func requireEvery(t testing.TB, names ...dialect.Name) {
+	t.Helper()
+	require.ElementsMatch(t, dialect.Names(), names, "the table has not every dialect")
+}
+
 func renderer(t testing.TB, c dialect.Config) *dialect.Renderer {
 	t.Helper()
 	if c.UserAgent == "" {

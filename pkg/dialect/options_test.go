@@ -1,6 +1,7 @@
 package dialect_test
 
 import (
+	"maps"
 	"math"
 	"net/textproto"
 	"slices"
@@ -27,8 +28,6 @@ func TestDialects(t *testing.T) {
 		require.NotEmpty(t, traits.Title)
 		require.NotEmpty(t, traits.SignatureHeaders)
 		require.NotEmpty(t, traits.Secret.Format)
-		require.Equal(t, name == dialect.ACE, traits.HTTPAllowed)
-		require.Equal(t, name != dialect.ACE && name != dialect.Axcelerate, traits.GoneDisables)
 		require.Equal(t, name == dialect.Avoma, traits.Secret.Organization)
 	}
 	_, ok := dialect.Lookup("Standard")
@@ -37,31 +36,41 @@ func TestDialects(t *testing.T) {
 
 func TestDefaultPolicies(t *testing.T) {
 	t.Parallel()
-	for _, name := range dialect.Names() {
+	standard := dialect.Retry{
+		Preset: dialect.PresetStandard, Jitter: 0.2, Delays: []time.Duration{
+			5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour,
+			20 * time.Hour, 24 * time.Hour,
+		},
+	}
+	doubling := dialect.Retry{Preset: dialect.PresetAxcelerate}
+	for i := range 20 {
+		doubling.Delays = append(doubling.Delays, time.Duration(math.Pow(2, float64(i)))*time.Second)
+	}
+	days := dialect.Failures{WithoutSuccess: 120 * time.Hour}
+	const byOrganization, httpAllowed, httpsOnly = "as the organization says", "http allowed", "https only"
+	policies := map[dialect.Name]struct {
+		retry    dialect.Retry
+		failures dialect.Failures
+		gone     bool
+		target   string
+	}{
+		dialect.Standard:    {standard, days, true, byOrganization},
+		dialect.CloudEvents: {standard, days, true, byOrganization},
+		dialect.ACE:         {standard, dialect.Failures{Consecutive: 2}, false, httpAllowed},
+		dialect.Avoma:       {standard, days, true, httpsOnly},
+		dialect.Orufy:       {standard, days, true, byOrganization},
+		dialect.Harmonizely: {standard, days, true, byOrganization},
+		dialect.Axcelerate:  {doubling, dialect.Failures{}, false, byOrganization},
+	}
+	requireEvery(t, slices.Collect(maps.Keys(policies))...)
+	for name, want := range policies {
 		d, _ := dialect.Lookup(name)
 		traits := d.Traits()
-		switch name {
-		case dialect.Axcelerate:
-			require.Zero(t, traits.Failures)
-			require.Equal(t, dialect.PresetAxcelerate, traits.Retry.Preset)
-			require.Zero(t, traits.Retry.Jitter)
-			require.Len(t, traits.Retry.Delays, 20)
-			for i, delay := range traits.Retry.Delays {
-				require.Equal(t, time.Duration(math.Pow(2, float64(i)))*time.Second, delay)
-			}
-		default:
-			require.Equal(t, dialect.PresetStandard, traits.Retry.Preset)
-			require.InDelta(t, 0.2, traits.Retry.Jitter, 0)
-			require.Equal(t, []time.Duration{
-				5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 14 * time.Hour,
-				20 * time.Hour, 24 * time.Hour,
-			}, traits.Retry.Delays)
-			want := dialect.Failures{WithoutSuccess: 120 * time.Hour}
-			if name == dialect.ACE {
-				want = dialect.Failures{Consecutive: 2}
-			}
-			require.Equal(t, want, traits.Failures)
-		}
+		require.Equal(t, want.retry, traits.Retry, name)
+		require.Equal(t, want.failures, traits.Failures, name)
+		require.Equal(t, want.gone, traits.GoneDisables, name)
+		require.Equal(t, want.target == httpAllowed, traits.HTTPAllowed, name)
+		require.Equal(t, want.target == httpsOnly, traits.HTTPSOnly, name)
 	}
 }
 
@@ -148,10 +157,11 @@ func TestReservedHeaders(t *testing.T) {
 		"Host", "Connection", "Content-Length", "Transfer-Encoding", "TE", "Trailer", "Upgrade", "Keep-Alive", "Expect",
 		"Proxy-Authorization", "Proxy-Connection", "Accept-Encoding", "Content-Type", "Content-Encoding", "ce-id", "Ce-Type",
 		"User-Agent", "webhook-signature", "Webhook-Anything", "meetwire-anything", "X-ACE-Signature", "AX-SIGNATURE-VERSION",
+		"X_Ace_Signature", "x-ace_signature", "webhook_id", "Ax_Signature_Version", "CONTENT_TYPE", "meetwire_event_sequence",
 	} {
 		require.True(t, dialect.IsReservedHeader(name), name)
 	}
-	for _, name := range []string{"Authorization", "X-Api-Key", "Accept", "X-Request-Id", "Webhook", "Cecil", "X-Orufy"} {
+	for _, name := range []string{"Authorization", "X-Api-Key", "Accept", "X-Request-Id", "Webhook", "Cecil", "X-Orufy", "X_Api_Key", "web_hook"} {
 		require.False(t, dialect.IsReservedHeader(name), name)
 	}
 }

@@ -6,7 +6,9 @@ import (
 )
 
 // orufy is that of Orufy Bookings' webhooks. Its page explains the fields of the body. What they look like where it
-// does not say, the signature and that https is required are ours.
+// does not say, the signature and that https is required are ours. Of failures the page says nothing: the defaults are
+// those of the standard, and the alert e-mails go, as in every dialect, to the addresses that the webhook or its
+// organization has.
 type orufy struct{}
 
 func (orufy) Name() Name { return Orufy }
@@ -24,7 +26,8 @@ func (orufy) TriggerName(trigger string) string {
 }
 
 // body has the meeting in the fields of the page. A trigger of the meeting that the page does not know has one more:
-// `noShow`, `aiNotes`, as they were published.
+// `noShow`, `aiNotes`, with the values that were published. They are read and written again, with all of the meeting:
+// numbers stay as they were, but members come in the order of their names, and of two with one name the last is left.
 func (o orufy) body(d *delivery) ([]byte, error) {
 	event := o.TriggerName(d.Trigger)
 	meeting, ok := object(d.data)

@@ -189,6 +189,7 @@ func TestSchemasOfAnOrganizationsOwnTriggers(t *testing.T) {
 		dialect.Standard: "data", dialect.CloudEvents: "data", dialect.ACE: "data", dialect.Avoma: "data",
 		dialect.Orufy: "meetData", dialect.Harmonizely: "data", dialect.Axcelerate: "message",
 	}
+	requireEvery(t, slices.Collect(maps.Keys(place))...)
 	for _, name := range dialect.Names() {
 		for data, want := range map[string]string{
 			` {"type":"object","$ref":"#/$defs/x"} `: `{"$id":"urn:meetwire:data:custom.a","description":"D","type":"object","$ref":"#/$defs/x"}`,

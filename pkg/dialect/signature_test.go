@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,8 +68,17 @@ func TestStandardAndCloudEventsAreVerifiedByTheOfficialLibrary(t *testing.T) {
 		require.NoError(t, verify(keyBefore, body, header), "either secret while they change")
 		require.ErrorIs(t, verify(keyOther, body, header), standardwebhooks.ErrNoMatchingSignature)
 		require.ErrorIs(t, verify(keyNow, changed(body), header), standardwebhooks.ErrNoMatchingSignature)
-		header.Set("webhook-id", "another")
-		require.ErrorIs(t, verify(keyNow, body, header), standardwebhooks.ErrNoMatchingSignature)
+		sent, err := strconv.ParseInt(header.Get("webhook-timestamp"), 10, 64)
+		require.NoError(t, err)
+		for changed, value := range map[string]string{
+			"webhook-id": "another", "webhook-timestamp": strconv.FormatInt(sent+1, 10),
+		} {
+			forged := header.Clone()
+			forged.Set(changed, value)
+			require.ErrorIs(t, verify(keyNow, body, forged), standardwebhooks.ErrNoMatchingSignature, changed)
+		}
+		header.Del("webhook-signature")
+		require.ErrorIs(t, verify(keyNow, body, header), standardwebhooks.ErrRequiredHeaders)
 	}
 }
 
@@ -101,7 +112,7 @@ func signature(secret string, body []byte, encoding string) string {
 
 func TestSignaturesOfTheBodyAreThoseThatThePagesDescribe(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
+	cases := []struct {
 		name             dialect.Name
 		header, encoding string
 		option           string
@@ -114,7 +125,15 @@ func TestSignaturesOfTheBodyAreThoseThatThePagesDescribe(t *testing.T) {
 		{dialect.Harmonizely, "Webhook-Signature", "base64", ""},
 		{dialect.Axcelerate, "Ax-Signature", "hex", "hex"},
 		{dialect.Axcelerate, "Ax-Signature", "base64", "base64"},
-	} {
+	}
+	names := []dialect.Name{dialect.Standard, dialect.CloudEvents} // see above
+	for _, c := range cases {
+		if !slices.Contains(names, c.name) {
+			names = append(names, c.name)
+		}
+	}
+	requireEvery(t, names...)
+	for _, c := range cases {
 		body, header := deliver(t, dialect.Config{
 			Name: c.name, Secrets: []string{textNow, textOther}, Options: dialect.Options{SignatureEncoding: c.option},
 		})
@@ -149,7 +168,10 @@ func TestSignaturesOfTheBodyAreThoseThatThePagesDescribe(t *testing.T) {
 
 func TestWithoutASecretNothingIsSigned(t *testing.T) {
 	t.Parallel()
-	for _, name := range []dialect.Name{dialect.ACE, dialect.Orufy, dialect.Harmonizely} {
+	bare := []dialect.Name{dialect.ACE, dialect.Orufy, dialect.Harmonizely}
+	signed := []dialect.Name{dialect.Standard, dialect.CloudEvents, dialect.Avoma}
+	requireEvery(t, slices.Concat(bare, signed, []dialect.Name{dialect.Axcelerate})...)
+	for _, name := range bare {
 		_, header := deliver(t, dialect.Config{Name: name})
 		for name := range header {
 			require.NotContains(t, strings.ToLower(name), "signature")
@@ -158,7 +180,7 @@ func TestWithoutASecretNothingIsSigned(t *testing.T) {
 	_, header := deliver(t, dialect.Config{Name: dialect.Axcelerate})
 	require.Equal(t, []string{"0"}, header.Values("Ax-Signature-Version"))
 	require.Equal(t, []string{""}, header.Values("Ax-Signature"), "it is there, and empty")
-	for _, name := range []dialect.Name{dialect.Standard, dialect.CloudEvents, dialect.Avoma} {
+	for _, name := range signed {
 		_, err := dialect.New(dialect.Config{Name: name})
 		require.ErrorIs(t, err, dialect.ErrNoSecret)
 		require.ErrorContains(t, err, "no usable signing secret")

@@ -23,14 +23,14 @@ func (standard) Traits() Traits {
 
 func (standard) TriggerName(trigger string) string { return trigger }
 
-// body is type, timestamp and data of the event. Each stays as it was published, byte for byte; an event without a
-// time has the one at which it was stored.
+// body is type, timestamp and data of the event. Each stays as it was published, byte for byte; an event that says no
+// time, or null, has the one at which it was stored, since the specification wants one in every body.
 func (standard) body(d *delivery) ([]byte, error) {
 	if d.kind == nil {
 		return nil, errNoType()
 	}
 	timestamp := d.time
-	if timestamp == nil {
+	if _, ok := d.said(); !ok {
 		timestamp = quote(d.AcceptedAt.UTC().Format(time.RFC3339Nano))
 	}
 	return envelope(field{"type", d.kind}, field{"timestamp", timestamp}, field{"data", d.dataOrNull()}), nil

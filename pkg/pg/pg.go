@@ -12,7 +12,6 @@ import (
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/meetwire/meetwire/pkg/secret"
@@ -86,7 +85,7 @@ func OpenLater(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 	pool.HealthCheckPeriod = connHealthCheck
 	pool.PingTimeout = pingTimeout
 	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		readTimesAsUTC(conn.TypeMap())
+		registerTypes(conn.TypeMap())
 		return nil
 	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
@@ -104,12 +103,4 @@ func OpenLater(ctx context.Context, config Config) (*pgxpool.Pool, error) {
 		return nil, Fault(fmt.Errorf("open the database: %w", err))
 	}
 	return db, nil
-}
-
-// readTimesAsUTC makes a connection return points in time in UTC; the default is the zone of the machine.
-func readTimesAsUTC(types *pgtype.Map) {
-	timestamptz := &pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}}
-	types.RegisterType(timestamptz)
-	types.RegisterType(&pgtype.Type{Name: "_timestamptz", OID: pgtype.TimestamptzArrayOID, Codec: &pgtype.ArrayCodec{ElementType: timestamptz}})
-	types.RegisterType(&pgtype.Type{Name: "tstzrange", OID: pgtype.TstzrangeOID, Codec: &pgtype.RangeCodec{ElementType: timestamptz}})
 }

@@ -47,6 +47,9 @@ type BodyScheme struct {
 	VersionHeader string
 	// Encodings are those that a sender may use, its default first.
 	Encodings []Encoding
+
+	// read takes a body of the dialect apart.
+	read func(body []byte) (content, error)
 }
 
 // BodySchemeOf returns how a dialect signs, and false for those that sign as the Standard Webhooks specification
@@ -54,16 +57,16 @@ type BodyScheme struct {
 func BodySchemeOf(dialect string) (BodyScheme, bool) {
 	switch dialect {
 	case DialectACE:
-		return BodyScheme{Header: "x-ace-signature", Encodings: []Encoding{Base64}}, true
+		return BodyScheme{Header: "x-ace-signature", Encodings: []Encoding{Base64}, read: readEvent}, true
 	case DialectAvoma:
-		return BodyScheme{Header: "X-Avoma-Signature", Encodings: []Encoding{Hex, Base64}}, true
+		return BodyScheme{Header: "X-Avoma-Signature", Encodings: []Encoding{Hex, Base64}, read: readEvent}, true
 	case DialectOrufy:
-		return BodyScheme{Header: "X-Orufy-Signature", Encodings: []Encoding{Hex, Base64}}, true
+		return BodyScheme{Header: "X-Orufy-Signature", Encodings: []Encoding{Hex, Base64}, read: readOrufy}, true
 	case DialectHarmonizely:
-		return BodyScheme{Header: "Webhook-Signature", Encodings: []Encoding{Base64}}, true
+		return BodyScheme{Header: "Webhook-Signature", Encodings: []Encoding{Base64}, read: readHarmonizely}, true
 	case DialectAxcelerate:
 		return BodyScheme{
-			Header: "Ax-Signature", VersionHeader: "Ax-Signature-Version", Encodings: []Encoding{Hex, Base64},
+			Header: "Ax-Signature", VersionHeader: "Ax-Signature-Version", Encodings: []Encoding{Hex, Base64}, read: readAxcelerate,
 		}, true
 	default:
 		return BodyScheme{}, false

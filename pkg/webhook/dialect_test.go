@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +24,9 @@ const textSecret = "ein Geheimnis mit ü"
 func bodyDialects() []string {
 	return []string{DialectACE, DialectAvoma, DialectOrufy, DialectHarmonizely, DialectAxcelerate}
 }
+
+// Dialects are all of them, for the test that compares them with those that can be sent.
+func Dialects() []string { return append(bodyDialects(), DialectStandard, DialectCloudEvents) }
 
 // handMade is a signature with textSecret, made without this package.
 func handMade(body []byte, encoding Encoding) string {
@@ -159,7 +164,7 @@ func TestDialectVerifierOpensMessages(t *testing.T) {
 	t.Parallel()
 	happened := time.Date(2026, 3, 18, 14, 0, 0, 0, time.UTC)
 	const own = `{"event":"E","id":"d1","created_at":"2026-03-18T15:00:00+01:00","data":{"a":1}}`
-	for dialect, c := range map[string]struct {
+	bodies := map[string]struct {
 		body string
 		id   string
 		time time.Time
@@ -171,7 +176,9 @@ func TestDialectVerifierOpensMessages(t *testing.T) {
 		DialectAxcelerate: {
 			`{"type":"E","message":{"a":1},"clientId":1,"messageId":"d1","timestamp":"2026-03-18T14:00:00.000Z"}`, "d1", happened,
 		},
-	} {
+	}
+	require.ElementsMatch(t, bodyDialects(), slices.Collect(maps.Keys(bodies)), "a dialect is missing here")
+	for dialect, c := range bodies {
 		open := func(body string, more ...string) (Message, error) {
 			scheme := schemeOf(t, dialect)
 			h := signedHeader(t, dialect, handMade([]byte(body), scheme.Encodings[0]))
@@ -203,7 +210,7 @@ func TestNewDialectVerifier(t *testing.T) {
 	t.Parallel()
 	_, err := NewDialectVerifier("morse", []string{textSecret})
 	require.ErrorIs(t, err, ErrUnknownDialect)
-	for _, dialect := range append(bodyDialects(), DialectStandard, DialectCloudEvents) {
+	for _, dialect := range Dialects() {
 		_, err = NewDialectVerifier(dialect, nil)
 		require.ErrorIs(t, err, ErrNoSecret, dialect)
 		_, err = NewDialectVerifier(dialect, []string{"good" + vectorSecret, "tab\tbed"})
@@ -224,7 +231,7 @@ func TestNewDialectVerifier(t *testing.T) {
 func TestHandlerServesEveryDialect(t *testing.T) {
 	t.Parallel()
 	const body = `{"type":"E","event":"E","eventType":"E","timestamp":"2026-03-18T14:00:00Z"}`
-	for _, dialect := range append(bodyDialects(), DialectStandard, DialectCloudEvents) {
+	for _, dialect := range Dialects() {
 		secret := textSecret
 		var header http.Header
 		if _, ok := BodySchemeOf(dialect); ok {

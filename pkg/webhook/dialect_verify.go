@@ -30,7 +30,7 @@ func NewDialectVerifier(dialect string, secrets []string, options ...VerifierOpt
 	if !ok {
 		return nil, fmt.Errorf("make a verifier: %w %q", ErrUnknownDialect, dialect)
 	}
-	v := &Verifier{tolerance: DefaultTolerance, now: time.Now, body: &bodyVerifier{dialect: dialect, scheme: scheme}}
+	v := &Verifier{tolerance: DefaultTolerance, now: time.Now, body: &bodyVerifier{scheme: scheme}}
 	for _, option := range options {
 		option(v)
 	}
@@ -48,9 +48,8 @@ func NewDialectVerifier(dialect string, secrets []string, options ...VerifierOpt
 
 // bodyVerifier verifies signatures of the body alone.
 type bodyVerifier struct {
-	dialect string
-	scheme  BodyScheme
-	keys    []*hmacKey
+	scheme BodyScheme
+	keys   []*hmacKey
 }
 
 // envelope checks everything that can be checked without the body.
@@ -100,47 +99,53 @@ var errNoType = errors.New("the body has no type")
 
 // read takes a body apart.
 func (b *bodyVerifier) read(body []byte) (content, error) {
-	var c content
-	var err error
-	switch b.dialect {
-	case DialectAxcelerate:
-		var m struct {
-			Type      string          `json:"type"`
-			Message   json.RawMessage `json:"message"`
-			MessageID string          `json:"messageId"`
-			Timestamp string          `json:"timestamp"`
-		}
-		err = json.Unmarshal(body, &m)
-		c = content{id: m.MessageID, kind: m.Type, happened: m.Timestamp, data: m.Message}
-	case DialectOrufy:
-		var m struct {
-			EventType string          `json:"eventType"`
-			MeetData  json.RawMessage `json:"meetData"`
-		}
-		err = json.Unmarshal(body, &m)
-		c = content{kind: m.EventType, data: m.MeetData}
-	case DialectHarmonizely:
-		var m struct {
-			Event string          `json:"event"`
-			Data  json.RawMessage `json:"data"`
-			UUID  string          `json:"uuid"`
-		}
-		err = json.Unmarshal(body, &m)
-		c = content{id: m.UUID, kind: m.Event, data: m.Data}
-	default:
-		var m struct {
-			Event     string          `json:"event"`
-			ID        string          `json:"id"`
-			CreatedAt string          `json:"created_at"`
-			Data      json.RawMessage `json:"data"`
-		}
-		err = json.Unmarshal(body, &m)
-		c = content{id: m.ID, kind: m.Event, happened: m.CreatedAt, data: m.Data}
-	}
+	c, err := b.scheme.read(body)
 	if err != nil {
 		return content{}, fmt.Errorf("decode the body: %w", err)
 	}
 	return c, nil
+}
+
+// readEvent takes a body of ACE or Avoma apart.
+func readEvent(body []byte) (content, error) {
+	var m struct {
+		Event     string          `json:"event"`
+		ID        string          `json:"id"`
+		CreatedAt string          `json:"created_at"`
+		Data      json.RawMessage `json:"data"`
+	}
+	err := json.Unmarshal(body, &m)
+	return content{id: m.ID, kind: m.Event, happened: m.CreatedAt, data: m.Data}, err
+}
+
+func readOrufy(body []byte) (content, error) {
+	var m struct {
+		EventType string          `json:"eventType"`
+		MeetData  json.RawMessage `json:"meetData"`
+	}
+	err := json.Unmarshal(body, &m)
+	return content{kind: m.EventType, data: m.MeetData}, err
+}
+
+func readHarmonizely(body []byte) (content, error) {
+	var m struct {
+		Event string          `json:"event"`
+		Data  json.RawMessage `json:"data"`
+		UUID  string          `json:"uuid"`
+	}
+	err := json.Unmarshal(body, &m)
+	return content{id: m.UUID, kind: m.Event, data: m.Data}, err
+}
+
+func readAxcelerate(body []byte) (content, error) {
+	var m struct {
+		Type      string          `json:"type"`
+		Message   json.RawMessage `json:"message"`
+		MessageID string          `json:"messageId"`
+		Timestamp string          `json:"timestamp"`
+	}
+	err := json.Unmarshal(body, &m)
+	return content{id: m.MessageID, kind: m.Type, happened: m.Timestamp, data: m.Message}, err
 }
 
 // readStandard takes a body apart that is `{type, timestamp, data}` or a CloudEvent.

@@ -59,6 +59,14 @@ type Service struct {
 	slots        *core.Slots
 	isolation    *isolationMetrics
 	server       *grpc.Server
+	pace         pace
+}
+
+// pace is what tests cannot wait for.
+type pace struct {
+	sweeps   time.Duration    // between two looks for timers that are stuck
+	sweepNow func() time.Time // the clock by which they are
+	backlog  int              // how many timers may wait for one webhook
 }
 
 // Migrate brings the Postgres schema `delivery` up to date.
@@ -84,6 +92,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	s := &Service{
 		config: config, deps: deps, js: js, metrics: newMetrics(deps.Registry), members: members, slots: newSlots(config),
 		subscription: configv1.NewConfigServiceClient(deps.Subscription),
+		pace:         pace{sweeps: natsbus.SweepPeriod, sweepNow: time.Now, backlog: natsbus.MaxBacklog},
 	}
 	s.isolation = newIsolationMetrics(deps.Registry, s.slots, members)
 	members.OnChange(s.slots.SetShare)
@@ -123,6 +132,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	queue.LimitBacklog(s.pace.backlog)
 	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, webhooks{Registry: s.hooks, Watcher: s.watcher}, time.Now, newID)
 	if err != nil {
 		return err
@@ -168,7 +178,8 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		return s.members.Run(ctx)
 	})
-	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, s.slots) })
+	hungry := make(chan []core.Hungry)
+	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, s.slots, hungry) })
 	group.Add("sweeper", func(ctx context.Context) error {
 		s.join(ctx) // before that every instance takes itself for the only one
 		return s.sweeper(queue).Run(ctx)
@@ -181,6 +192,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return worker.Run(ctx, bus.Lane(trigger))
 		})
 	})
+	group.Add("feeder", func(ctx context.Context) error { return s.feed(ctx, queue, hungry) })
 	group.Add("operations", work.run)
 	group.Add("expiry", func(ctx context.Context) error {
 		s.join(ctx)
@@ -228,7 +240,7 @@ func (s *Service) recorder(store *pgstore.Store) *recorder.Recorder {
 // sweeper makes what frees timers that are stuck. One of all instances sweeps.
 func (s *Service) sweeper(queue *natsbus.Queue) *natsbus.Sweeper {
 	return &natsbus.Sweeper{
-		Queue: queue, Logger: s.deps.Logger, Now: time.Now, Rewritten: s.isolation.rewritten.Inc,
+		Queue: queue, Logger: s.deps.Logger, Now: s.pace.sweepNow, Period: s.pace.sweeps, Rewritten: s.isolation.rewritten.Inc,
 		Active: s.first,
 	}
 }

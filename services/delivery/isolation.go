@@ -2,12 +2,15 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
+	"github.com/meetwire/meetwire/services/delivery/internal/natsbus"
+	"github.com/meetwire/meetwire/services/delivery/internal/sender"
 )
 
 // lentPart is the part of a consumer's messages that may wait, given back, for one webhook.
@@ -16,7 +19,7 @@ const lentPart = 100
 // newSlots makes the slots of the process.
 func newSlots(config Config) *core.Slots {
 	return core.NewSlots(config.Concurrency, time.Now,
-		core.WithTotal(config.MaxAttempts), core.WithLent(max(config.Streams.MaxAckPending/lentPart, 1)))
+		core.WithTotal(min(config.MaxAttempts, sender.Attempts(0))), core.WithLent(max(config.Streams.MaxAckPending/lentPart, 1)))
 }
 
 // joinWait is how long the first attempt waits at most until it is known how many processes share the limits of the
@@ -35,10 +38,15 @@ func (s *Service) join(ctx context.Context) {
 	}
 }
 
-// sweepPeriod is how often lines are looked through for tasks whose turn is too far off.
-const sweepPeriod = time.Second
+const (
+	// sweepPeriod is how often lines are looked through for tasks whose turn is too far off.
+	sweepPeriod = time.Second
+	// maxFeeds is how many webhooks are fed at once.
+	maxFeeds = 8
+)
 
-func sweep(ctx context.Context, slots *core.Slots) error {
+// sweep looks after the slots until the context ends, and passes on who is hungry to whoever listens.
+func sweep(ctx context.Context, slots *core.Slots, hungry chan<- []core.Hungry) error {
 	ticker := time.NewTicker(sweepPeriod)
 	defer ticker.Stop()
 	for {
@@ -46,8 +54,42 @@ func sweep(ctx context.Context, slots *core.Slots) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			slots.Sweep()
 		}
+		select {
+		case hungry <- slots.Sweep():
+		default: // those of the last time are being fed
+		}
+	}
+}
+
+// feed gives webhooks that were slow when their tasks were sent away, and are fast now, such tasks before their time, until
+// the context ends.
+func (s *Service) feed(ctx context.Context, queue *natsbus.Queue, hungry <-chan []core.Hungry) error {
+	for {
+		var webhooks []core.Hungry
+		select {
+		case <-ctx.Done():
+			return nil
+		case webhooks = <-hungry:
+		}
+		rank, count := s.members.Share()
+		var feeds sync.WaitGroup
+		turns := make(chan struct{}, maxFeeds)
+		for _, webhook := range webhooks {
+			turns <- struct{}{}
+			feeds.Go(func() {
+				defer func() { <-turns }()
+				fed, err := queue.Feed(ctx, webhook.ID, webhook.Tasks, rank, count)
+				s.isolation.fed.Add(float64(fed))
+				switch {
+				case err == nil:
+					s.slots.Fed(webhook.ID, fed)
+				case ctx.Err() == nil:
+					s.deps.Logger.WarnContext(ctx, "what waits for a webhook keeps its time", "webhook", webhook.ID, "error", err)
+				}
+			})
+		}
+		feeds.Wait()
 	}
 }
 
@@ -56,6 +98,7 @@ type isolationMetrics struct {
 	deferrals   *prometheus.CounterVec
 	deadLetters *prometheus.CounterVec
 	rewritten   prometheus.Counter
+	fed         prometheus.Counter
 }
 
 func newIsolationMetrics(registry prometheus.Registerer, slots *core.Slots, members *bus.Membership) *isolationMetrics {
@@ -72,8 +115,12 @@ func newIsolationMetrics(registry prometheus.Registerer, slots *core.Slots, memb
 			Name: "meetwire_delivery_timers_rewritten_total",
 			Help: "Timers that were overdue by more than a minute and were set again.",
 		}),
+		fed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meetwire_delivery_timers_hastened_total",
+			Help: "Timers of tasks that had found no slot, made due before their time because their webhook had become faster.",
+		}),
 	}
-	registry.MustRegister(m.deferrals, m.deadLetters, m.rewritten, newLoadCollector(slots, members))
+	registry.MustRegister(m.deferrals, m.deadLetters, m.rewritten, m.fed, newLoadCollector(slots, members))
 	return m
 }
 

@@ -10,6 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 )
 
 // metric is the sum of a metric over its labels, and -1 when there is none.
@@ -87,29 +90,166 @@ func (i *installation) begun(t *testing.T) (workers int) {
 	return workers
 }
 
-func TestFourWorkersKeepTheRateOfAWebhookTogether(t *testing.T) {
+// stalls are times during which the machine did nothing for this process.
+type stalls struct {
+	mu  sync.Mutex
+	all []stall
+}
+
+type stall struct{ from, until time.Time }
+
+// watch looks, until the test ends, whether a goroutine that has little to do gets to it in time.
+func watch(t *testing.T) *stalls {
+	t.Helper()
+	const every = 2 * time.Millisecond
+	s := new(stalls)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for last := time.Now(); t.Context().Err() == nil; {
+			<-ticker.C
+			now := time.Now()
+			if now.Sub(last) > 4*every {
+				s.mu.Lock()
+				s.all = append(s.all, stall{last, now})
+				s.mu.Unlock()
+			}
+			last = now
+		}
+	})
+	t.Cleanup(watching.Wait)
+	return s
+}
+
+// during is for how long in all nothing was done in a time.
+func (s *stalls) during(from, until time.Time) (sum time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.all {
+		if one.until.After(from) && one.from.Before(until) {
+			sum += one.until.Sub(one.from)
+		}
+	}
+	return sum
+}
+
+// requireRate looks at every time between two requests, however short: in none of them may more have come than the rate
+// and a tenth of what it allows in a second. What the machine has held up comes a little later, with what is due then.
+func (b *busy) requireRate(t *testing.T, perSecond float64, held *stalls, workers int) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const late = 50 * time.Millisecond // of a request that was sent in time
+	for first := range b.came {
+		for last := first + 1; last < len(b.came); last++ {
+			from, until := b.came[first], b.came[last]
+			span := until.Sub(from) + late + held.during(from.Add(-2*late), until)
+			allowed := perSecond*(span.Seconds()+0.1) + float64(workers)
+			require.LessOrEqual(t, float64(last-first+1), allowed, "within %s, after %d", until.Sub(from), first)
+		}
+	}
+}
+
+// Three workers that know each other, a fourth that joins them, and one that leaves.
+func TestWorkersKeepTheRateOfAWebhookTogether(t *testing.T) {
 	t.Parallel()
 	i := start(t)
+	held := watch(t)
 	receiver, url := newBusy(t, 0)
-	i.webhook.TargetUrl, i.webhook.RateLimit, i.webhook.MaxConcurrency = url, 50, 40
-	four(t, i)
-	const deliveries = 150
-	began := time.Now()
-	for n := range deliveries {
-		i.publish(t, "bk_"+time.Duration(n).String())
-	}
+	const perSecond, deliveries = 50, 300
+	i.webhook.TargetUrl, i.webhook.RateLimit, i.webhook.MaxConcurrency = url, perSecond, 40
+	_, _, stop := i.run(t)
+	i.run(t)
+	i.ready(t)
+	i.requireMembers(t, 3)
+	i.publishMany(t, "acme", hook, deliveries)
+	require.Eventually(t, func() bool { return receiver.count() > deliveries/6 }, patience, tick)
+	i.run(t)
+	i.requireMembers(t, 4)
+	require.Eventually(t, func() bool { return receiver.count() > deliveries/2 }, patience, tick)
+	require.NoError(t, stop())
+	i.requireMembers(t, 3)
 	require.Eventually(t, func() bool { return receiver.count() == deliveries }, patience, tick)
 	require.Equal(t, 4, i.begun(t))
-	// Counted from the beginning: what comes late, because the machine is busy, is only fewer by then.
-	for n, at := range receiver.came {
-		allowed := 55*at.Sub(began).Seconds() + 55*0.1 + 4
-		require.LessOrEqual(t, float64(n+1), allowed, "after %s", at.Sub(began))
-	}
+	receiver.requireRate(t, perSecond, held, 4)
 	deferred := 0.0
 	for _, registry := range i.metrics {
 		deferred += max(metric(t, registry, "meetwire_delivery_deferrals_total"), 0)
 	}
 	require.Positive(t, deferred, "not all can wait in memory")
+}
+
+// requireMembers waits until the newest worker knows that there are so many.
+func (i *installation) requireMembers(t *testing.T, n float64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return metric(t, i.metrics[len(i.metrics)-1], "meetwire_delivery_members") == n
+	}, patience, tick)
+}
+
+// Workers come and go while an endpoint has all the attempts under way that it may have.
+func TestWorkersKeepTheConcurrencyOfAWebhookWhileTheyChange(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	const limit, deliveries = 8, 60
+	receiver, url := newBusy(t, 400*time.Millisecond)
+	i.webhook.TargetUrl, i.webhook.MaxConcurrency = url, limit
+	i.ready(t)
+	i.publishMany(t, "acme", hook, deliveries)
+	require.Eventually(t, func() bool { return receiver.count() >= limit }, patience, tick)
+	_, _, stop := i.run(t)
+	i.requireMembers(t, 2)
+	i.run(t)
+	i.requireMembers(t, 3)
+	require.NoError(t, stop())
+	require.Eventually(t, func() bool { return receiver.count() == deliveries }, patience, tick)
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	require.Equal(t, limit, receiver.most)
+	require.GreaterOrEqual(t, i.begun(t), 2)
+}
+
+// What keeps webhooks apart is to be seen, each thing when it happens.
+func TestServiceShowsHowItKeepsWebhooksApart(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	released := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-released:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(hangs.Close)
+	t.Cleanup(func() { close(released) })
+	i.webhook.TargetUrl, i.webhook.MaxConcurrency, i.webhook.Timeout = hangs.URL, 2, durationpb.New(time.Second)
+	failing, url := i.another(t, ""), listen(t)
+	require.NoError(t, url.Close())
+	failing.TargetUrl = "http://" + url.Addr().String()
+	patient(failing)
+	i.feed.open(append(i.resources(), &configv1.Resource{Resource: &configv1.Resource_Webhook{Webhook: failing}})...)
+	i.readyWhenOpen(t)
+	shows := func(name string, right func(float64) bool) {
+		t.Helper()
+		require.Eventually(t, func() bool { return right(metric(t, i.metrics[0], "meetwire_delivery_"+name)) }, patience, tick, name)
+	}
+	are := func(n float64) func(float64) bool { return func(v float64) bool { return v == n } }
+	some := func(v float64) bool { return v > 0 }
+	shows("members", are(1))
+	shows("active_attempts", are(0))
+	shows("open_breakers", are(0))
+
+	i.publishMany(t, "acme", failing.GetId(), 20)
+	shows("open_breakers", are(1))
+	shows("breaker_opens_total", are(1))
+	i.publishMany(t, "acme", hook, 60)
+	shows("active_attempts", some)
+	shows("waiting_tasks", some)
+	shows("suspect_attempts", some)
+	shows("delayed_messages", some)
+	shows("deferrals_total", some)
+	shows("dead_letters_total", some)
 }
 
 func TestFourWorkersKeepTheConcurrencyOfAWebhookTogether(t *testing.T) {

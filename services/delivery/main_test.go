@@ -2,6 +2,7 @@ package delivery_test
 
 import (
 	"context"
+	"flag"
 	"io"
 	"log/slog"
 	"net"
@@ -35,7 +36,13 @@ import (
 	"github.com/meetwire/meetwire/services/delivery"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// They mostly wait: more of them at once than there are processors take hardly longer.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	pgtest.Main(m)
+}
 
 // patience is how long a test waits for what should be there at once; tick is how often it looks.
 const (
@@ -60,15 +67,30 @@ type feed struct {
 	changes  []*configv1.Change
 	changed  chan struct{} // closed by the next change
 	health   []*configv1.ReportWebhookHealthRequest
+	decide   func(*configv1.ReportWebhookHealthRequest) bool // whether a report has an effect; nil: it has
+	expiring []*configv1.ReportDeadLettersRequest_Count
 	actions  []string
 }
 
 // ReportWebhookHealth notes a report.
 func (f *feed) ReportWebhookHealth(_ context.Context, request *configv1.ReportWebhookHealthRequest) (*configv1.ReportWebhookHealthResponse, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.health = append(f.health, request)
-	return &configv1.ReportWebhookHealthResponse{Effective: true}, nil
+	decide := f.decide
+	f.mu.Unlock()
+	return &configv1.ReportWebhookHealthResponse{Effective: decide == nil || decide(request)}, nil
+}
+
+// ReportDeadLetters notes what is about to expire.
+func (f *feed) ReportDeadLetters(_ context.Context, request *configv1.ReportDeadLettersRequest) (*configv1.ReportDeadLettersResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, count := range request.GetCounts() {
+		if count.GetExpiring() {
+			f.expiring = append(f.expiring, count)
+		}
+	}
+	return &configv1.ReportDeadLettersResponse{}, nil
 }
 
 // RecordAction notes what somebody has done.
@@ -169,11 +191,15 @@ type installation struct {
 	stop     func() error // ends the service in order
 	letters  deliveryv1.DeadLetterServiceClient
 	delivers deliveryv1.DeliveryServiceClient
+	api      *grpc.ClientConn // with the key of an administrator
 
 	webhook *configv1.Webhook
 	key     *configv1.ApiKey
 	metrics []*prometheus.Registry // of each service, in the order in which they were run
 	calls   chan call
+
+	many    int                     // how many deliveries were published together
+	prepare func(*delivery.Service) // what is done to a service before it runs; nil: nothing
 
 	mu     sync.Mutex
 	answer func(http.ResponseWriter)
@@ -208,7 +234,7 @@ func dial(t *testing.T, address string, token secret.String) *grpc.ClientConn {
 }
 
 // start runs a service whose feed is not open yet.
-func start(t *testing.T) *installation {
+func start(t *testing.T, changes ...func(*installation)) *installation {
 	t.Helper()
 	i := &installation{
 		feed: &feed{changed: make(chan struct{})}, pool: pgtest.Database(t, "delivery", delivery.Migrate), nats: natstest.Start(t),
@@ -216,6 +242,9 @@ func start(t *testing.T) *installation {
 	}
 	i.config.AllowedTargets = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	i.config.Streams = bus.DefaultConfig()
+	for _, change := range changes {
+		change(i)
+	}
 
 	subscription, feedListener := grpc.NewServer(), listen(t)
 	configv1.RegisterConfigServiceServer(subscription, i.feed)
@@ -232,8 +261,7 @@ func start(t *testing.T) *installation {
 	i.service, i.address, i.stop = i.run(t)
 	var key secret.String
 	i.key, key = newKey(t)
-	api := dial(t, i.address, key)
-	i.letters, i.delivers = deliveryv1.NewDeadLetterServiceClient(api), deliveryv1.NewDeliveryServiceClient(api)
+	i.call(dial(t, i.address, key))
 	return i
 }
 
@@ -249,6 +277,9 @@ func (i *installation) run(t *testing.T) (service *delivery.Service, address str
 		Subscription: dial(t, i.feedAt, i.config.ServiceToken), Grace: patience,
 	})
 	require.NoError(t, err)
+	if i.prepare != nil {
+		i.prepare(service)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- service.Run(ctx) }()

@@ -182,8 +182,7 @@ func (i *installation) callers(t *testing.T) {
 	t.Helper()
 	known, key := newKey(t)
 	i.feed.change(&configv1.Resource{Resource: &configv1.Resource_ApiKey{ApiKey: known}})
-	api := dial(t, i.address, key)
-	i.letters, i.delivers = deliveryv1.NewDeadLetterServiceClient(api), deliveryv1.NewDeliveryServiceClient(api)
+	i.call(dial(t, i.address, key))
 }
 
 // requireSettled waits until nothing is to be delivered any more.

@@ -72,12 +72,16 @@ func each(do func(ctx context.Context, t tended) error) func(ctx context.Context
 	}
 }
 
-// maxDrains is how many disabled webhooks are drained at once.
-const maxDrains = 4
+// How many webhooks are looked after at once: disabled ones that are drained, and resumed ones whose parked deliveries
+// are woken. One for which much waits holds up no other.
+const (
+	maxDrains = 4
+	maxWakes  = 4
+)
 
 // tender looks after what waits in RETRIES when a webhook's status changes: that of a resumed one is made due, that
-// of a disabled one becomes dead letters, that of a deleted one is canceled. Each kind has a goroutine of its own,
-// since a drain can take a while.
+// of a disabled one becomes dead letters, that of a deleted one is canceled. Each kind has goroutines of its own, since a
+// drain can take a while.
 type tender struct {
 	webhooks interface {
 		Webhook(id string) (*core.Webhook, bool)
@@ -128,23 +132,37 @@ func (t *tender) again(what string, do func(ctx context.Context, t tended) error
 	}
 }
 
-// wakeAll makes due what is parked for webhooks. After a start these are all that are active: of an organization for
-// which nothing waits, as for most, none is asked for by itself.
-func (t *tender) wakeAll(ctx context.Context, queue *natsbus.Queue, pending map[tended]struct{}) error {
-	waits := make(map[string]bool)
-	return each(t.again("wake parked deliveries", func(ctx context.Context, w tended) error {
-		if _, known := waits[w.organization]; !known {
-			some, err := queue.HasTimers(ctx, w.organization)
-			if err != nil {
-				return err
-			}
-			waits[w.organization] = some
-		}
-		if !waits[w.organization] {
-			return nil // what is parked from now on is looked after by whoever parks it
-		}
+// timers is what waits, for a tender that wakes it.
+type timers interface {
+	// HasTimers reports whether anything waits for an organization.
+	HasTimers(ctx context.Context, organization string) (bool, error)
+	// Wake makes due what is parked for a webhook.
+	Wake(ctx context.Context, organization, webhook string) error
+}
+
+// wakeAll makes due what is parked for webhooks, until the context ends. After a start these are all that are active: of
+// an organization for which nothing waits, as for most, none is asked for by itself.
+func (t *tender) wakeAll(ctx context.Context, queue timers) error {
+	crew := newCrew(maxWakes, t.wakes, t.again("wake parked deliveries", func(ctx context.Context, w tended) error {
 		return queue.Wake(ctx, w.organization, w.webhook)
-	}))(ctx, pending)
+	}))
+	defer crew.wait()
+	return t.wakes.run(ctx, func(ctx context.Context, pending map[tended]struct{}) error {
+		waits := make(map[string]bool)
+		return each(t.again("look for parked deliveries", func(ctx context.Context, w tended) error {
+			if _, known := waits[w.organization]; !known {
+				some, err := queue.HasTimers(ctx, w.organization)
+				if err != nil {
+					return err
+				}
+				waits[w.organization] = some
+			}
+			if !waits[w.organization] {
+				return nil // what is parked from now on is looked after by whoever parks it
+			}
+			return crew.take(ctx, w)
+		}))(ctx, pending)
+	})
 }
 
 // run tends until the context ends.
@@ -155,11 +173,7 @@ func (t *tender) run(ctx context.Context, queue *natsbus.Queue, engine *core.Eng
 				return t.cancel(ctx, queue, engine, w)
 			})))
 		},
-		func(ctx context.Context) error {
-			return t.wakes.run(ctx, func(ctx context.Context, pending map[tended]struct{}) error {
-				return t.wakeAll(ctx, queue, pending)
-			})
-		},
+		func(ctx context.Context) error { return t.wakeAll(ctx, queue) },
 		func(ctx context.Context) error {
 			return t.drainAll(ctx, t.again("drain a disabled webhook", func(ctx context.Context, w tended) error {
 				return t.drain(ctx, queue, engine, w)
@@ -179,46 +193,11 @@ func (t *tender) cancel(ctx context.Context, queue *natsbus.Queue, engine *core.
 	return engine.DropPending(ctx, w.organization, w.webhook)
 }
 
-// drainAll drains webhooks that are disabled, some at once and each by one goroutine at a time.
+// drainAll drains webhooks that are disabled, until the context ends.
 func (t *tender) drainAll(ctx context.Context, drain func(ctx context.Context, t tended) error) error {
-	var drains sync.WaitGroup
-	defer drains.Wait()
-	slots := make(chan struct{}, maxDrains)
-	var mu sync.Mutex
-	running := make(map[tended]bool) // the value: it is to be drained once more
-	begin := func(w tended) bool {
-		mu.Lock()
-		defer mu.Unlock()
-		_, busy := running[w]
-		running[w] = busy
-		return !busy
-	}
-	end := func(w tended) {
-		mu.Lock()
-		defer mu.Unlock()
-		if running[w] {
-			t.drains.add(w)
-		}
-		delete(running, w)
-	}
-	return t.drains.run(ctx, each(func(ctx context.Context, w tended) error {
-		if !begin(w) {
-			return nil
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		drains.Go(func() {
-			defer func() { <-slots }()
-			defer end(w)
-			if err := drain(ctx, w); err != nil {
-				return // the context has ended
-			}
-		})
-		return nil
-	}))
+	crew := newCrew(maxDrains, t.drains, drain)
+	defer crew.wait()
+	return t.drains.run(ctx, each(crew.take))
 }
 
 // drain moves what waits for a disabled webhook to DEADLETTERS, until it is no longer disabled as it is now.

@@ -81,6 +81,54 @@ func TestDrainsOfOneWebhookFollowEachOther(t *testing.T) {
 	})
 }
 
+// parked is what waits of an organization: waking some of it takes long.
+type parked struct {
+	long  chan struct{}
+	woken chan string
+}
+
+func (p *parked) HasTimers(_ context.Context, organization string) (bool, error) {
+	return organization == "acme", nil
+}
+
+func (p *parked) Wake(ctx context.Context, _, webhook string) error {
+	if webhook == "long" {
+		select {
+		case <-p.long:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p.woken <- webhook
+	return nil
+}
+
+func TestResumedWebhookDoesNotWaitForAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tender := newTender(slog.New(slog.DiscardHandler), nil)
+		queue := &parked{long: make(chan struct{}), woken: make(chan string, 10)}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tender.wakeAll(ctx, queue) }()
+		tender.wakes.add(tended{"acme", "long"})
+		synctest.Wait()
+		for _, other := range []tended{{"acme", "a"}, {"nobody", "x"}, {"acme", "b"}} {
+			tender.wakes.add(other)
+			synctest.Wait()
+		}
+		require.Equal(t, []string{"a", "b"}, []string{<-queue.woken, <-queue.woken})
+		require.Empty(t, queue.woken)
+		tender.wakes.add(tended{"acme", "long"}) // resumed once more, while what was parked before is being woken
+		synctest.Wait()
+		close(queue.long)
+		require.Equal(t, []string{"long", "long"}, []string{<-queue.woken, <-queue.woken})
+		cancel()
+		require.NoError(t, <-done)
+		require.Empty(t, queue.woken)
+	})
+}
+
 func TestWhatIsRefusedForGoodKeepsNobodyElseWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -47,7 +47,7 @@ func (s *Service) newWork(store *pgstore.Store, queue *natsbus.Queue, send core.
 		runner:  runner,
 		expiry: &expiry.Announcer{
 			Letters: letters, Ledger: store, Subscription: s.subscription, Active: s.first, Operational: s.hooks.Operational,
-			MaxAge: s.config.Streams.DeadLettersMaxAge, Logger: s.deps.Logger, Now: time.Now,
+			Logger: s.deps.Logger, Now: time.Now,
 		},
 		actions: &grpcapi.Actions{Work: begun, Line: queue, Resend: letters, Known: store, NewID: newID},
 		letters: &grpcapi.DeadLetters{Work: begun, Letters: letters, Attempts: store},

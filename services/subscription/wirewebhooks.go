@@ -45,7 +45,7 @@ func (dialects) Dialect(name string) (core.Dialect, bool) {
 	}
 	traits := d.Traits()
 	facts := core.Dialect{
-		Name: name, HTTPAllowed: traits.HTTPAllowed, SecretRequired: traits.Secret.Required,
+		Name: name, HTTPAllowed: traits.HTTPAllowed, HTTPSOnly: traits.HTTPSOnly, SecretRequired: traits.Secret.Required,
 		OrganizationSecret: traits.Secret.Organization, ManySignatures: traits.Secret.Keyed, HasClientID: traits.HasClientID,
 		Retry: core.PresetStandard,
 		Failures: core.FailureThreshold{

@@ -164,6 +164,7 @@ func processesOf(t *testing.T) *installation {
 		"MEETWIRE_HTTP_ADDR=" + gateway,
 		"MEETWIRE_ALLOWED_TARGETS=127.0.0.0/8",
 		"MEETWIRE_ACK_WAIT=" + ackWait.String(),
+		"MEETWIRE_EXTRA_CA=" + testAuthority(t),
 		"MEETWIRE_LOG_LEVEL=info",
 		"MEETWIRE_SMTP_HOST=127.0.0.1", "MEETWIRE_SMTP_TLS=none", "MEETWIRE_SMTP_FROM=meetwire@example.com",
 		"MEETWIRE_SMTP_PORT=" + mails.port,

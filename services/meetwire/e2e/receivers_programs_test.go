@@ -8,13 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,10 +40,9 @@ type seen struct {
 	ClientID                       int64
 }
 
-// saw returns what the receiver said of the delivery of an event to a webhook.
-func (e *endpoint) saw(t *testing.T, o *tenant, h *hook, event string) seen {
+// saw returns what the receiver said of the message with an id.
+func (e *endpoint) saw(t *testing.T, id string) seen {
 	t.Helper()
-	id := o.deliveryOf(h, event)
 	var found []seen
 	// A program's output may come a moment after its answer.
 	require.Eventually(t, func() bool {
@@ -200,42 +196,4 @@ func goReceiver(t *testing.T, secret string, read func(*http.Request) (seen, err
 	t.Cleanup(server.Close)
 	e.url = server.URL
 	return e
-}
-
-// tamperer is a proxy in front of a receiver. While told to, it changes one byte of each body.
-type tamperer struct {
-	url     string
-	tampers atomic.Bool
-}
-
-func newTamperer(t *testing.T, target string) *tamperer {
-	t.Helper()
-	to, err := url.Parse(target)
-	require.NoError(t, err)
-	p, proxy := &tamperer{}, httputil.NewSingleHostReverseProxy(to)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			http.Error(w, "cannot read the body", http.StatusBadGateway)
-			return
-		}
-		if p.tampers.Load() {
-			tamper(body)
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	p.url = server.URL
-	return p
-}
-
-// tamper changes a letter in the middle.
-func tamper(body []byte) {
-	for i := len(body) / 2; i < len(body); i++ {
-		if 'a' <= body[i] && body[i] < 'z' {
-			body[i]++
-			return
-		}
-	}
 }

@@ -31,7 +31,7 @@ func testSeveralLiveSecrets(t *testing.T, i *installation) {
 				continue
 			}
 			o.outcome(t, h, id, "STATE_SUCCEEDED", 204)
-			require.True(t, receivers[n].saw(t, o, h, id).Accepted)
+			require.True(t, receivers[n].saw(t, o.deliveryOf(h, id)).Accepted)
 		}
 	}
 	check(true, false, false)
@@ -94,6 +94,6 @@ func testWithoutPrivateKey(t *testing.T, i *installation) {
 	id := uuid.NewString()
 	o.publish(t, "contact.updated", receiversSource, id)
 	o.outcome(t, unsigned, id, "STATE_SUCCEEDED", 204)
-	require.Equal(t, "contact.updated", e.saw(t, o, unsigned, id).Event)
+	require.Equal(t, "contact.updated", e.saw(t, o.deliveryOf(unsigned, id)).Event)
 	o.rejected(t, e, signed, id)
 }

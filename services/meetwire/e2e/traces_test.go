@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
@@ -23,13 +26,22 @@ import (
 const traceState = "vendor=abc,other=1"
 
 // TestTracesReachTheReceiver follows one trace for each way of publishing, through first tries, retries, dead letters,
-// their replay, and a replay of the event.
+// their replay, a replay of the event, and a resend of a delivery that only records know by then.
 func TestTracesReachTheReceiver(t *testing.T) {
 	t.Parallel()
 	i := processesOf(t)
 	t.Run("all", func(t *testing.T) {
 		for name, publish := range map[string]func(t *testing.T, o *tenant, id, parent string){
-			"a header":      publishWithHeader,
+			"a header": publishWithHeader,
+			"a header, as OpenTelemetry writes it": func(t *testing.T, o *tenant, id, parent string) {
+				publishWith(t, o, id, "", nats.Header{"Traceparent": {parent}, "Tracestate": {traceState}})
+			},
+			"the event itself": func(t *testing.T, o *tenant, id, parent string) {
+				publishWith(t, o, id, fmt.Sprintf(`"traceparent":%q,"tracestate":%q,`, parent, traceState), nil)
+			},
+			"the event itself, binary": func(t *testing.T, o *tenant, id, parent string) {
+				publishBinary(t, o, id, nats.Header{"ce-traceparent": {parent}, "ce-tracestate": {traceState}})
+			},
 			"the publisher": func(t *testing.T, o *tenant, id, parent string) { publishInSpan(t, o, id, parent) },
 			"the publisher, binary": func(t *testing.T, o *tenant, id, parent string) {
 				publishInSpan(t, o, id, parent, publisher.WithBinaryMode())
@@ -67,7 +79,10 @@ func testTrace(t *testing.T, i *installation, publish func(t *testing.T, o *tena
 	sequence := r.await(t, 3)[2].header.Get("Meetwire-Event-Sequence")
 	o.awaitState(t, id, "STATE_SUCCEEDED")
 	o.do(t, "POST", o.path("/events/"+sequence+":replay"), "{}", nil)
-	for n, request := range r.await(t, 4) {
+	r.await(t, 4)
+	require.Eventually(t, func() bool { return len(o.attempts(t, d)) == 4 }, patience, tick)
+	o.do(t, "POST", "/v1/"+d.Name+":resend", "{}", nil)
+	for n, request := range r.await(t, 5) {
 		parent := strings.Split(request.header.Get("traceparent"), "-")
 		require.Len(t, parent, 4, "request %d", n)
 		require.Equal(t, trace, parent[1], "request %d", n)
@@ -81,12 +96,103 @@ func testTrace(t *testing.T, i *installation, publish func(t *testing.T, o *tena
 	}
 }
 
-func publishWithHeader(t *testing.T, o *tenant, id, parent string) {
+// TestTracesOfWhatWaits follows traces through a retry that somebody makes now, the end of a pause, and a backfill.
+func TestTracesOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	i := processesOf(t)
+	o := i.tenant(t)
+	r := newReceiver(t).answering(func(n int, _ *http.Request) int {
+		if n == 1 {
+			return http.StatusInternalServerError
+		}
+		return http.StatusOK
+	})
+	h := o.webhook(t, r, `,"retryPolicy":{"maxRetries":1,"firstDelay":"3600s"}`, "contact.updated")
+	o.inForce(t)
+	since := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339Nano)
+	traces := []string{strings.ReplaceAll(uuid.NewString(), "-", ""), strings.ReplaceAll(uuid.NewString(), "-", "")}
+	publish := func(n int) {
+		publishWith(t, o, "w"+strconv.Itoa(n), "", nats.Header{
+			"Traceparent": {"00-" + traces[n] + "-00f067aa0ba902b7-01"}, "Tracestate": {traceState},
+		})
+	}
+	requireTrace := func(request request, trace string) {
+		require.Equal(t, "00-"+trace+"-00f067aa0ba902b7-01", request.header.Get("traceparent"))
+		require.Equal(t, traceState, request.header.Get("tracestate"))
+	}
+	waiting := func(h *hook, parked bool) func() bool {
+		return func() bool {
+			var list struct{ Timers []struct{ Parked bool } }
+			o.do(t, "GET", "/v1/"+h.Name+"/timers", "", &list)
+			return len(list.Timers) == 1 && list.Timers[0].Parked == parked
+		}
+	}
+	publish(0)
+	d := o.awaitState(t, "w0", "STATE_PENDING")
+	require.Eventually(t, waiting(h, false), patience, tick)
+	o.do(t, "POST", "/v1/"+d.Name+":retry", "{}", nil)
+	requireTrace(r.await(t, 2)[1], traces[0])
+	o.awaitState(t, "w0", "STATE_SUCCEEDED")
+
+	// The webhook is paused while the first attempt is under way, so that the retry finds it paused.
+	paused := make(chan struct{})
+	release := sync.OnceFunc(func() { close(paused) })
+	r = newReceiver(t).answering(func(n int, _ *http.Request) int {
+		if n == 1 {
+			<-paused
+			return http.StatusInternalServerError
+		}
+		return http.StatusOK
+	})
+	t.Cleanup(release) // before the receiver is closed, which waits for its requests
+	h = o.webhook(t, r, `,"retryPolicy":{"maxRetries":1,"firstDelay":"1s"}`, "contact.updated")
+	o.inForce(t)
+	publish(1)
+	r.await(t, 1)
+	o.do(t, "POST", "/v1/"+h.Name+":pause", "{}", nil)
+	o.inForce(t)
+	release()
+	require.Eventually(t, waiting(h, true), patience, tick)
+	o.do(t, "POST", "/v1/"+h.Name+":resume", "{}", nil)
+	requireTrace(r.await(t, 2)[1], traces[1])
+
+	late := newReceiver(t)
+	backfilled := o.webhook(t, late, "", "contact.updated")
+	o.inForce(t)
+	begun := o.begin(t, "/v1/"+backfilled.Name+":backfill", fmt.Sprintf(`{"startTime":%q}`, since))
+	o.awaitOperation(t, begun.Name, "STATE_SUCCEEDED")
+	both := late.await(t, 2) // in any order
+	if !strings.Contains(both[0].header.Get("traceparent"), traces[0]) {
+		both[0], both[1] = both[1], both[0]
+	}
+	for n, request := range both {
+		requireTrace(request, traces[n])
+	}
+}
+
+// publishWith publishes an event whose document has some more attributes.
+func publishWith(t *testing.T, o *tenant, id, attributes string, header nats.Header) {
 	msg := nats.NewMsg(bus.EventSubject(o.name, "contact.updated"))
-	msg.Data = []byte(o.document(t, "contact.updated", "/traces", id))
-	msg.Header = nats.Header{"traceparent": {parent}, "tracestate": {traceState}}
+	msg.Data = []byte(strings.Replace(o.document(t, "contact.updated", "/traces", id), "{", "{"+attributes, 1))
+	msg.Header = header
 	_, err := o.js.PublishMsg(t.Context(), msg)
 	require.NoError(t, err)
+}
+
+// publishBinary publishes an event in the binary mode of CloudEvents, with some more headers.
+func publishBinary(t *testing.T, o *tenant, id string, header nats.Header) {
+	msg := nats.NewMsg(bus.EventSubject(o.name, "contact.updated"))
+	msg.Data = []byte(o.sample(t, "contact.updated"))
+	msg.Header = nats.Header{
+		"ce-specversion": {"1.0"}, "ce-source": {"/traces"}, "ce-id": {id}, "ce-type": {"contact.updated"}, "Content-Type": {"application/json"},
+	}
+	maps.Copy(msg.Header, header)
+	_, err := o.js.PublishMsg(t.Context(), msg)
+	require.NoError(t, err)
+}
+
+func publishWithHeader(t *testing.T, o *tenant, id, parent string) {
+	publishWith(t, o, id, "", nats.Header{"traceparent": {parent}, "tracestate": {traceState}})
 }
 
 func publishInSpan(t *testing.T, o *tenant, id, parent string, options ...publisher.Option) {
@@ -114,12 +220,13 @@ func publishWithREST(t *testing.T, o *tenant, id, parent string) {
 	require.Equal(t, http.StatusAccepted, response.StatusCode, string(answer))
 }
 
-// publishTwice publishes an event without a trace in front, and one with a header that is longer than any trace.
+// publishTwice publishes an event without a trace in front, one with a header that is longer than any trace, and one with
+// a header that is none.
 func publishTwice(t *testing.T, o *tenant, id, parent string) {
 	quiet := newReceiver(t)
 	h := o.webhook(t, quiet, "", "meeting.canceled")
 	o.inForce(t)
-	for n, bad := range []string{"", strings.Repeat("x", 600)} {
+	for n, bad := range []string{"", strings.Repeat("x", 600), "hello"} {
 		name := "other" + strconv.Itoa(n)
 		msg := nats.NewMsg(bus.EventSubject(o.name, "meeting.canceled"))
 		msg.Data = []byte(fmt.Sprintf(`{"specversion":"1.0","source":"/traces","id":%q,"type":"meeting.canceled","data":%s}`, name, o.sample(t, "meeting.canceled")))

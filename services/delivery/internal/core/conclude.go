@@ -27,14 +27,9 @@ func (e *Engine) conclude(ctx context.Context, task *Task, ticket Ticket, webhoo
 	if now.Status == StatusDisabled {
 		return e.bury(ctx, task, ticket, webhook, ReasonWebhookDisabled, attempt)
 	}
-	delay, again := now.Policy.Next(task.Run())
-	if !again {
-		return e.bury(ctx, task, ticket, webhook, ReasonAttemptsExhausted, attempt)
-	}
-	ended := attempt.StartedAt.Add(attempt.Duration)
-	at := ended.Add(max(delay, attempt.RetryDelay(ended)))
-	if now.Policy.TooOld(task.AcceptedAt, at) {
-		return e.bury(ctx, task, ticket, webhook, ReasonGaveUpAge, attempt)
+	at, reason := now.Policy.repeat(task, attempt)
+	if reason != "" {
+		return e.bury(ctx, task, ticket, webhook, reason, attempt)
 	}
 	wait := e.Queue.Record(ctx, e.record(task, webhook, StatePending, "", at, attempt))
 	if err := e.schedule(ctx, task, ticket, at, false); err != nil {

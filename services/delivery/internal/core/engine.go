@@ -80,7 +80,7 @@ func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
 	case webhook.Status == StatusDisabled:
 		e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, webhook, ReasonWebhookDisabled, nil) })
 	case webhook.Status == StatusPaused:
-		e.settle(ctx, ticket, func() error { return e.park(ctx, task, ticket) })
+		e.settle(ctx, ticket, func() error { return e.park(ctx, task, ticket, webhook) })
 	default:
 		e.Slots.Take(webhook.ID, webhook.Limits, e.turn(ctx, task, ticket, webhook))
 	}
@@ -117,10 +117,17 @@ func (e *Engine) guard(ctx context.Context, ticket Ticket, part func()) {
 	part()
 }
 
-// park lets a task wait until its webhook is resumed.
-func (e *Engine) park(ctx context.Context, task *Task, ticket Ticket) error {
+// park lets a task wait until its webhook is resumed. One of which nothing is known yet is recorded, once.
+func (e *Engine) park(ctx context.Context, task *Task, ticket Ticket, webhook *Webhook) error {
+	wait := func() error { return nil }
+	if task.Attempts == 0 && !task.Parked {
+		wait = e.Queue.Record(ctx, e.record(task, webhook, StatePending, "", time.Time{}, nil))
+	}
 	task.SlotAt = time.Time{}
-	return e.schedule(ctx, task, ticket, e.Now().Add(parkTime), true)
+	if err := e.schedule(ctx, task, ticket, e.Now().Add(parkTime), true); err != nil {
+		return err
+	}
+	return wait()
 }
 
 // schedule sets a timer for a task whose webhook was known a moment ago. When too much waits for the webhook already,
@@ -173,7 +180,7 @@ func (e *Engine) put(ctx context.Context, task *Task, ticket Ticket, at time.Tim
 		ticket.Later(max(delay, 0))
 		return
 	}
-	if webhook, ok := e.Webhooks.Webhook(task.Webhook); ok && task.Run() > 0 && webhook.Policy.TooOld(task.AcceptedAt, at) {
+	if webhook, ok := e.Webhooks.Webhook(task.Webhook); ok && task.Run() > 0 && webhook.Policy.TooOld(task.began(), at) {
 		e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, webhook, ReasonGaveUpAge, nil) })
 		return
 	}
@@ -208,7 +215,7 @@ func (e *Engine) try(ctx context.Context, task *Task, ticket Ticket) Verdict {
 		e.Handle(ctx, task, ticket)
 		return VerdictNone
 	}
-	if task.Run() > 0 && webhook.Policy.TooOld(task.AcceptedAt, e.Now().Add(-lateRetry)) {
+	if task.Run() > 0 && webhook.Policy.TooOld(task.began(), e.Now().Add(-lateRetry)) {
 		// It has waited for longer than its timer was to: for a paused webhook, or for a worker.
 		e.settle(ctx, ticket, func() error { return e.bury(ctx, task, ticket, webhook, ReasonGaveUpAge, nil) })
 		return VerdictNone

@@ -59,7 +59,9 @@ func TestEngineBuriesWhatIsTooMuchForAWebhook(t *testing.T) {
 		require.Nil(t, b.queue.records[1].Attempt, "the attempt is recorded once")
 
 		b.set(func(w *core.Webhook) { w.Status = core.StatusPaused })
-		steps = b.handle(t.Context(), task(), b.first())
+		tried := task()
+		tried.Attempts = 1
+		steps = b.handle(t.Context(), tried, b.first())
 		require.Equal(t, []string{"schedule", "record 3 backlog_full", "dead letter backlog_full", "recorded", "done"}, steps)
 	})
 }

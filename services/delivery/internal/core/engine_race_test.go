@@ -33,7 +33,7 @@ func TestEngineWakesWhatItParkedTooLate(t *testing.T) {
 		b.webhooks.all[hook].Status = core.StatusPaused
 		b.engine.Queue = &resumingQueue{queue: b.queue, webhooks: b.webhooks}
 		steps := b.handle(t.Context(), task(), b.first())
-		require.Equal(t, []string{"schedule", "tend acme " + hook, "done"}, steps)
+		require.Equal(t, []string{"record 1 ", "schedule", "tend acme " + hook, "recorded", "done"}, steps)
 	})
 }
 

@@ -142,12 +142,25 @@ func TestEngineParksWhatIsForAPausedWebhook(t *testing.T) {
 		b := setup(t)
 		b.webhooks.all[hook].Status = core.StatusPaused
 		steps := b.handle(t.Context(), task(), b.first())
-		require.Equal(t, []string{"schedule", "done"}, steps, "it is no attempt, and nothing has become of it")
+		require.Equal(t, []string{"record 1 ", "schedule", "recorded", "done"}, steps, "it is no attempt, but to be seen")
 		timer := b.queue.timers[0]
 		require.True(t, timer.parked)
 		require.Equal(t, b.clock.now().Add(time.Hour), timer.at)
 		require.Equal(t, "DELIVERIES:1", timer.replaces)
 		require.Zero(t, timer.task.Attempts)
+		record := b.record(t)
+		require.Equal(t, core.StatePending, record.State)
+		require.Nil(t, record.Attempt)
+		require.Zero(t, record.NextAttemptAt, "nobody knows")
+
+		for name, known := range map[string]func(*core.Task){
+			"an hour later":              func(task *core.Task) { task.Parked = true },
+			"what has been tried before": func(task *core.Task) { task.Attempts = 1 },
+		} {
+			again := task()
+			known(again)
+			require.Equal(t, []string{"schedule", "done"}, b.handle(t.Context(), again, b.first()), name)
+		}
 	})
 }
 

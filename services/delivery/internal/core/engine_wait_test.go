@@ -137,7 +137,7 @@ func TestEngineSendsWithTheConfigurationOfTheMoment(t *testing.T) {
 				paused.Status = core.StatusPaused
 				all[hook] = &paused
 			},
-			want: []string{"schedule", "done"},
+			want: []string{"record 1 ", "schedule", "recorded", "done"},
 		},
 		"the webhook was deleted": {
 			change: func(all map[string]*core.Webhook) { delete(all, hook) },

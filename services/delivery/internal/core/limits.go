@@ -35,12 +35,12 @@ type rate struct {
 	next      time.Time
 }
 
-// set changes how many may begin per second. What was given out before does not put off the next for longer than that.
-func (r *rate) set(perSecond float64, now time.Time) {
+// set changes how many may begin per second. What was given out before still begins then: the next comes after the last
+// of them as it does under the new rate.
+func (r *rate) set(perSecond float64) {
+	before := r.interval()
 	r.perSecond = perSecond
-	if latest := now.Add(r.interval()); r.next.After(latest) {
-		r.next = latest
-	}
+	r.next = r.next.Add(r.interval() - before)
 }
 
 // interval is the time between two beginnings; 0: there is no limit.

@@ -212,3 +212,25 @@ func TestAnyRateGivesTimesThatCanBeUsed(t *testing.T) {
 		slots.Wait()
 	})
 }
+
+// What was given out is not given out once more when a process joins or leaves, however often.
+func TestARateIsKeptWhileTheShareOfItChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slots, b := core.NewSlots(40, time.Now), new(begun)
+		const tasks = 150
+		slots.SetShare(0, 3)
+		began := time.Now()
+		for range tasks {
+			b.take(slots, core.Limits{Concurrency: 40, Rate: 60})
+		}
+		for n := 0; b.count() < tasks; n++ {
+			<-time.After(300 * time.Millisecond) // of the bubble's clock
+			slots.SetShare(0, 4-n%2)
+			slots.Sweep()
+		}
+		require.LessOrEqual(t, b.most(), 22, "a third of the rate, and a tenth more")
+		require.Less(t, time.Since(began), 12*time.Second, "it is never less than a quarter")
+		slots.Wait()
+	})
+}

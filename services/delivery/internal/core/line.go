@@ -42,6 +42,7 @@ type line struct {
 	average    time.Duration // moving average of how long an attempt takes
 	freed      time.Time     // when an attempt last ended
 	used       time.Time
+	pantry     pantry
 	endpoint   string // what it points to,
 	generation int64  // and how often it was enabled
 }
@@ -99,13 +100,13 @@ func (l *line) changed(turn Turn) bool {
 func (l *line) unreserve() { l.live.reserved, l.bulk.reserved = time.Time{}, time.Time{} }
 
 // set puts limits in force, the second for the lane bulk, and reports whether they are others than before.
-func (l *line) set(configured, share, bulk Limits, now time.Time) bool {
+func (l *line) set(configured, share, bulk Limits) bool {
 	l.configured = configured
 	if l.live.limit == share.Concurrency && l.bulk.limit == bulk.Concurrency && l.rate.perSecond == share.Rate {
 		return false
 	}
 	l.live.limit, l.bulk.limit = share.Concurrency, bulk.Concurrency
-	l.rate.set(share.Rate, now)
+	l.rate.set(share.Rate)
 	l.unreserve() // what was reserved under other limits says nothing
 	return true
 }

@@ -13,14 +13,41 @@ type Policy struct {
 	FirstDelay time.Duration
 	Factor     float64
 	MaxDelay   time.Duration
-	Jitter     float64 // part of the delay by which it varies, in both directions
+	Jitter     float64 // part of the delay by which it varies, in both directions, up to MaxDelay
 	// GiveUpAge ends the retries of a delivery whose event is older; 0: never.
 	GiveUpAge time.Duration
 }
 
-// TooOld reports whether at a time an event, stored when it was accepted, is older than the policy retries.
-func (p Policy) TooOld(accepted, at time.Time) bool {
-	return p.GiveUpAge > 0 && at.Sub(accepted) > p.GiveUpAge
+// TooOld reports whether at a time a run, which began when its event was accepted or with a replay, is older than the
+// policy retries.
+func (p Policy) TooOld(began, at time.Time) bool {
+	return p.GiveUpAge > 0 && at.Sub(began) > p.GiveUpAge
+}
+
+// Bounds of the wait after an attempt that has failed for a reason of our own: it is as long as the run has lasted.
+const (
+	minOwnWait = 5 * time.Second
+	maxOwnWait = 5 * time.Minute
+	ownJitter  = 0.2
+)
+
+// repeat returns when an attempt of a task that has failed is repeated, or else the reason why it is not.
+func (p Policy) repeat(task *Task, attempt *Attempt) (at time.Time, reason string) {
+	ended := attempt.StartedAt.Add(attempt.Duration)
+	if own(attempt.ErrorClass) {
+		task.AttemptBase++
+		at = ended.Add(vary(min(max(ended.Sub(task.began()), minOwnWait), maxOwnWait), ownJitter))
+	} else {
+		delay, again := p.Next(task.Run())
+		if !again {
+			return time.Time{}, ReasonAttemptsExhausted
+		}
+		at = ended.Add(max(delay, attempt.RetryDelay(ended)))
+	}
+	if p.TooOld(task.began(), at) {
+		return time.Time{}, ReasonGaveUpAge
+	}
+	return at, ""
 }
 
 // Next returns how long to wait after a failed attempt, or false when that was the last one. Attempts is how
@@ -30,10 +57,16 @@ func (p Policy) Next(attempts int) (time.Duration, bool) {
 	if !ok {
 		return 0, false
 	}
-	if p.Jitter > 0 {
-		delay += time.Duration(float64(delay) * p.Jitter * (2*rand.Float64() - 1)) //nolint:gosec // G404: spreading load needs no secrecy
+	delay = vary(delay, p.Jitter)
+	if beyond := delay - p.MaxDelay; beyond > 0 && len(p.Delays) == 0 {
+		delay -= 2 * beyond // as far below the greatest delay, so that those that wait for so long are spread as well
 	}
 	return delay, true
+}
+
+// vary makes a delay longer or shorter by at most a part of it.
+func vary(delay time.Duration, part float64) time.Duration {
+	return delay + time.Duration(float64(delay)*part*(2*rand.Float64()-1)) //nolint:gosec // G404: spreading load needs no secrecy
 }
 
 // base is the delay before jitter.

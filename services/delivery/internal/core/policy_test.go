@@ -90,6 +90,20 @@ func TestPolicyVariesTheDefault(t *testing.T) {
 	require.Greater(t, len(seen), 50, "deliveries that failed together must not return together")
 }
 
+func TestPolicyVariesTheGreatestDelay(t *testing.T) {
+	t.Parallel()
+	policy := core.Policy{MaxRetries: 1, FirstDelay: time.Hour, Factor: 1, MaxDelay: time.Hour, Jitter: 0.5}
+	seen := make(map[time.Duration]bool)
+	for range 100 {
+		delay, again := policy.Next(1)
+		require.True(t, again)
+		require.GreaterOrEqual(t, delay, time.Hour/2)
+		require.LessOrEqual(t, delay, time.Hour)
+		seen[delay] = true
+	}
+	require.Greater(t, len(seen), 50)
+}
+
 func TestPolicyKeepsItsBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -113,6 +127,7 @@ func TestPolicyKeepsItsBounds(t *testing.T) {
 			require.True(t, again)
 			require.InDelta(t, want, got, float64(want)*policy.Jitter+1)
 			require.GreaterOrEqual(t, got, time.Duration(0))
+			require.LessOrEqual(t, got, policy.MaxDelay, "the greatest wait is the greatest, however it varies")
 		}
 		_, again := policy.Next(policy.MaxRetries + 1)
 		require.False(t, again)

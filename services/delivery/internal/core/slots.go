@@ -138,6 +138,7 @@ func (s *Slots) admit(r *row, turn Turn, now time.Time) {
 func (s *Slots) away(r *row, turn Turn, now time.Time) {
 	at := r.reserve(now, s.count)
 	r.line.breaker.waits(turn.Delivery, at, now)
+	r.line.pantry.put(at)
 	s.tasks.Go(func() { turn.Away(at) })
 }
 
@@ -217,6 +218,7 @@ func (s *Slots) next(taken *slot, verdict Verdict) (time.Duration, bool) {
 	s.acquit(l)
 	s.vacate(taken)
 	l.relax()
+	l.pantry.end(l.waiting() > 0)
 	r := s.follower(l)
 	if r == nil || s.contended(r) {
 		s.enqueue(l, now)
@@ -258,24 +260,28 @@ func (s *Slots) limit(l *line, limits Limits, now time.Time) {
 	rank := (s.rank + l.offset) % s.count
 	share := limits.share(rank, s.count)
 	limits.Concurrency = half(limits.Concurrency)
-	if l.set(configured, share, limits.share(rank, s.count), now) {
+	if l.set(configured, share, limits.share(rank, s.count)) {
 		s.shed(l, now)
 		s.enqueue(l, now)
 	}
 }
 
-// Sweep sends away those whose turn has turned out to be too far off, and forgets webhooks that are idle. It is
-// to be called about once a second.
-func (s *Slots) Sweep() {
+// Sweep sends away those whose turn has turned out to be too far off, and forgets webhooks that are idle. It returns
+// those that could do more than what was sent away before comes back to them. It is to be called about once a second.
+func (s *Slots) Sweep() (hungry []Hungry) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for webhook, l := range s.lines {
 		s.shed(l, now)
+		if tasks := l.hungry(now); tasks > 0 {
+			hungry = append(hungry, Hungry{ID: webhook, Tasks: tasks})
+		}
 		if l.active.n == 0 && !l.live.queued && !l.bulk.queued && now.Sub(l.used) > idleLine {
 			delete(s.lines, webhook)
 		}
 	}
+	return hungry
 }
 
 // shed sends away those whose turn has turned out to be too far off.

@@ -18,11 +18,17 @@ type Task struct {
 	ConfigRevision int64  // what the webhook was matched with
 	AcceptedAt     time.Time
 	Attempts       int // made so far, over all replays
-	AttemptBase    int // of them, made before the last replay
-	TraceParent    string
-	TraceState     string
+	// AttemptBase is how many of them use up no retries: those before the last replay, and those that failed for a
+	// reason of our own.
+	AttemptBase int
+	// RunAt is when the current run began, the last replay; zero: when the event was accepted.
+	RunAt       time.Time
+	TraceParent string
+	TraceState  string
 	// SlotAt is the time for which a slot was reserved; zero: none was.
 	SlotAt time.Time
+	// Parked says that its timer was set because the webhook was paused.
+	Parked bool
 
 	// Event is the event as published. A task that comes from a timer may have none: see Events.
 	Event []byte
@@ -35,8 +41,11 @@ const LaneBulk = "bulk"
 // bulk reports whether the delivery stands behind live ones.
 func (t *Task) bulk() bool { return t.Lane == LaneBulk }
 
-// Run returns how many attempts of the current run have been made: a replay begins a new one.
+// Run returns how many attempts of the current run have been made that use up retries: a replay begins a new run.
 func (t *Task) Run() int { return t.Attempts - t.AttemptBase }
+
+// began is when the current run began: what its age is counted from.
+func (t *Task) began() time.Time { return later(t.AcceptedAt, t.RunAt) }
 
 // Status says whether events are sent to a webhook.
 type Status uint8
@@ -131,6 +140,10 @@ const (
 func Blameless(class string) bool {
 	return class == ErrorRender || class == ErrorProxy || class == ErrorOverload
 }
+
+// own reports whether a class of errors is that of an attempt that never got as far as to the receiver, for a reason of
+// our own. It uses up no retry.
+func own(class string) bool { return class == ErrorProxy || class == ErrorOverload }
 
 // Attempt is one HTTP request and how it went.
 type Attempt struct {

@@ -20,11 +20,11 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// warning is how long before it expires at least a dead letter is announced.
-	warning = 3 * day
 	// period is how often it is looked, and soon when it is looked again after a failure.
 	period = time.Hour
 	soon   = time.Minute
+	// warning is how long before it expires a dead letter is announced, so that three days are left at least.
+	warning = 3*day + period
 	// margin is how long after its end a dead letter is recorded as expired: records may be late.
 	margin = time.Hour
 	// page is how many dead letters are read at once, and pause how long the server is then left alone.
@@ -42,6 +42,8 @@ const reason = "expiring"
 type Letters interface {
 	// List returns some from a sequence on, the oldest first: fault.Unavailable.
 	List(ctx context.Context, selected natsbus.Selection, from, until uint64, size int) (natsbus.LetterPart, error)
+	// MaxAge returns how long they are kept; 0: for ever: fault.Unavailable.
+	MaxAge(ctx context.Context) (time.Duration, error)
 }
 
 // Ledger is where it is recorded what became of deliveries.
@@ -56,8 +58,8 @@ type Subscription interface {
 	ReportDeadLetters(context.Context, *configv1.ReportDeadLettersRequest, ...grpc.CallOption) (*configv1.ReportDeadLettersResponse, error)
 }
 
-// Announcer tells of dead letters that are about to expire. All those that expire on one day, UTC, are told of at once, as
-// soon as three days are left until it begins. One instance at a time is enough, and several do no harm.
+// Announcer tells of dead letters that are about to expire. All those that expire on one day, UTC, are told of at once,
+// when three days are left until it begins. One instance at a time is enough, and several do no harm.
 type Announcer struct {
 	Letters      Letters
 	Ledger       Ledger
@@ -66,7 +68,6 @@ type Announcer struct {
 	Active func() bool
 	// Operational reports whether the events of a trigger are Meetwire's own: of those nothing is announced.
 	Operational func(trigger string) bool
-	MaxAge      time.Duration // of dead letters
 	Logger      *slog.Logger
 	Now         func() time.Time
 
@@ -99,14 +100,26 @@ func (a *Announcer) Look(ctx context.Context) error {
 		a.next = 0 // when it is this instance's turn again, it does not know what the other has done
 		return nil
 	}
-	expired, err := a.Ledger.ExpireDeadLetters(ctx, a.Now().Add(-a.MaxAge-margin))
+	if err := a.expire(ctx); err != nil {
+		return err
+	}
+	return a.announce(ctx)
+}
+
+// expire records what the stream has forgotten. What counts is the stream: another process may have been given another age.
+func (a *Announcer) expire(ctx context.Context) error {
+	age, err := a.Letters.MaxAge(ctx)
+	if err != nil || age == 0 {
+		return err
+	}
+	expired, err := a.Ledger.ExpireDeadLetters(ctx, a.Now().Add(-age-margin))
 	if err != nil {
 		return err
 	}
 	if expired > 0 {
 		a.Logger.InfoContext(ctx, "dead letters have expired", "deliveries", expired)
 	}
-	return a.announce(ctx)
+	return nil
 }
 
 // announced is what is counted.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -65,6 +66,7 @@ func (s *subscription) ReportDeadLetters(
 // env has dead letters of now, and a clock that can be ahead.
 type env struct {
 	*expiry.Announcer
+	js    jetstream.JetStream
 	pool  *pgxpool.Pool
 	rows  *pgstore.Store
 	queue *natsbus.Queue
@@ -84,7 +86,7 @@ func setup(t *testing.T) *env {
 	require.NoError(t, err)
 	streams := bus.DefaultConfig()
 	require.NoError(t, bus.EnsureStreams(ctx, js, streams, logger))
-	e := &env{pool: pgtest.Database(t, "delivery", pgstore.Migrate), told: &subscription{}, now: time.Now(), active: true}
+	e := &env{js: js, pool: pgtest.Database(t, "delivery", pgstore.Migrate), told: &subscription{}, now: time.Now(), active: true}
 	e.rows = pgstore.New(e.pool)
 	e.queue, err = natsbus.NewQueue(ctx, js, streams, logger, time.Now)
 	require.NoError(t, err)
@@ -93,7 +95,7 @@ func setup(t *testing.T) *env {
 	e.Announcer = &expiry.Announcer{
 		Letters: letters, Ledger: e.rows, Subscription: e.told, Active: func() bool { return e.active },
 		Operational: func(trigger string) bool { return trigger == "webhook.disabled" },
-		MaxAge:      maxAge, Logger: logger, Now: func() time.Time { return e.now },
+		Logger:      logger, Now: func() time.Time { return e.now },
 	}
 	return e
 }
@@ -225,4 +227,58 @@ func TestNothingIsLostWhileTheDatabaseIsAway(t *testing.T) {
 	go func() { done <- e.Run(ctx) }()
 	cancel()
 	require.NoError(t, <-done)
+}
+
+// It is looked once an hour: what expires right after midnight is told of in the hour before three days are left.
+func TestThreeDaysAreLeftAtLeast(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.bury(t, hook, "meeting.booked")
+	expires := time.Now().Add(maxAge)
+	begin := expires.UTC().Truncate(day)
+	e.now = begin.Add(-3*day - 90*time.Minute)
+	require.NoError(t, e.Look(newContext(t)))
+	require.Empty(t, e.told.counts)
+	e.now = begin.Add(-3*day - 30*time.Minute)
+	require.NoError(t, e.Look(newContext(t)))
+	require.Len(t, e.told.counts, 1)
+}
+
+// The age is the stream's, which another process may have been told to change.
+func TestExpiryIsThatOfTheStream(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx, task := newContext(t), e.bury(t, hook, "meeting.booked")
+	_, err := e.pool.Exec(ctx, "SELECT delivery.ensure_day($1::date)", time.Now())
+	require.NoError(t, err)
+	_, err = e.pool.Exec(ctx, `INSERT INTO delivery.delivery (accepted_on, id, organization, webhook, trigger, event_source, event_id,
+		event_sequence, accept_time, state, reason, attempt_count, update_time) VALUES ($1::date, $2, 'acme', $3, '', '', '', 1, $1, 3, '', 1, $1)`,
+		time.Now().UTC(), task.Delivery, hook)
+	require.NoError(t, err)
+	e.now = time.Now().Add(10 * day)
+	for _, test := range []struct {
+		age  time.Duration
+		want deliveryv1.Delivery_State
+	}{
+		{0, deliveryv1.Delivery_STATE_DEAD_LETTERED}, // for ever
+		{11 * day, deliveryv1.Delivery_STATE_DEAD_LETTERED},
+		{9 * day, deliveryv1.Delivery_STATE_DROPPED},
+	} {
+		e.keep(t, test.age)
+		require.NoError(t, e.Look(ctx))
+		d, err := e.rows.Delivery(ctx, "acme", uuid.MustParse(task.Delivery))
+		require.NoError(t, err)
+		require.Equal(t, test.want, d.GetState(), test.age)
+	}
+}
+
+// keep changes how long dead letters are kept.
+func (e *env) keep(t *testing.T, age time.Duration) {
+	t.Helper()
+	stream, err := e.js.Stream(newContext(t), bus.StreamDeadLetters)
+	require.NoError(t, err)
+	config := stream.CachedInfo().Config
+	config.MaxAge = age
+	_, err = e.js.UpdateStream(newContext(t), config)
+	require.NoError(t, err)
 }

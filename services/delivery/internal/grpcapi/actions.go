@@ -24,9 +24,9 @@ type Line interface {
 	ListTimers(ctx context.Context, organization, webhook string, from, until uint64, size int) (natsbus.TimerPart, error)
 	// FindTimer returns the timer of a delivery; nil when it has none.
 	FindTimer(ctx context.Context, organization, delivery string) (*natsbus.Timer, error)
-	// Hasten makes one due now. False: it was too late.
+	// Hasten makes one due now. False: it was too late. fault.ResourceExhausted.
 	Hasten(ctx context.Context, timer *natsbus.Timer) (bool, error)
-	// Cancel removes one and records it. False: it was too late.
+	// Cancel removes one and records it, and can be repeated. False: it was too late. fault.ResourceExhausted.
 	Cancel(ctx context.Context, timer *natsbus.Timer, id string) (bool, error)
 	// LastTimer returns the sequence of the newest timer.
 	LastTimer(ctx context.Context) (uint64, error)

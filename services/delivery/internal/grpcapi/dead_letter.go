@@ -29,12 +29,6 @@ type Letters interface {
 	Replay(ctx context.Context, organization, delivery string) error
 }
 
-// Attempts is what is recorded of attempts.
-type Attempts interface {
-	// Attempts returns a page, and where it ended: fault.NotFound, fault.Unavailable.
-	Attempts(ctx context.Context, organization string, id uuid.UUID, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
-}
-
 // DeadLetters implements DeadLetterService.
 type DeadLetters struct {
 	deliveryv1.UnimplementedDeadLetterServiceServer
@@ -60,39 +54,36 @@ func (d *DeadLetters) GetDeadLetter(ctx context.Context, request *deliveryv1.Get
 	return message, err
 }
 
+// maxAttempts is how many attempts a dead letter is shown with, and maxAttemptBytes how large they are, about: an answer has
+// a limit.
 const (
-	// maxAttempts is how many attempts a dead letter is shown with, and maxAttemptBytes how large they are, about: an
-	// answer has a limit.
 	maxAttempts     = 1000
 	maxAttemptBytes = 2 << 20
-	// attemptPage is how many are read at once.
-	attemptPage = 50
 )
 
-// attempts returns the attempts of a dead letter: none while the database is away, and when it has none.
+// attempts returns the attempts of a dead letter: none while the database is away, and when it has none. The last answer
+// is the one that people look for: of those that are too large together, the oldest lose their payloads.
 func (d *DeadLetters) attempts(ctx context.Context, organization string, delivery uuid.UUID) ([]*deliveryv1.Attempt, error) {
 	var all []*deliveryv1.Attempt
-	var after pgstore.AttemptCursor
-	for size := 0; ; {
-		page, end, err := d.Attempts.Attempts(ctx, organization, delivery, after, attemptPage)
-		switch {
-		case fault.Is(err, fault.NotFound), fault.Is(err, fault.Unavailable):
-			return all, nil
-		case err != nil:
-			return nil, err
+	stripped, size := 0, 0
+	err := eachAttempts(ctx, d.Attempts, organization, delivery, pgstore.AttemptCursor{}, maxAttempts, func(some someAttempts) bool {
+		all = append(all, some.attempts...)
+		for size += some.bytes; size > maxAttemptBytes && stripped < len(all)-1; stripped++ {
+			size -= strip(all[stripped])
 		}
-		for _, attempt := range page {
-			if size > maxAttemptBytes {
-				attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
-			}
-			size += proto.Size(attempt)
-		}
-		all = append(all, page...)
-		if len(page) < attemptPage || len(all) >= maxAttempts {
-			return all, nil
-		}
-		after = end
+		return true
+	})
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Unavailable) {
+		return all, nil
 	}
+	return all, err
+}
+
+// strip removes the payloads of an attempt, and returns by how much that makes it smaller.
+func strip(attempt *deliveryv1.Attempt) int {
+	before := proto.Size(attempt)
+	attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
+	return before - proto.Size(attempt)
 }
 
 // streamCursor is the sequence at which the next page begins.

@@ -74,6 +74,39 @@ func TestOnlyGetReturnsTheEvent(t *testing.T) {
 	}
 }
 
+func TestLastAnswersOfADeadLetterStayWhole(t *testing.T) {
+	t.Parallel()
+	attempts := &fakeAttempts{}
+	for n := range int32(42) {
+		attempts.attempts = append(attempts.attempts, &deliveryv1.Attempt{
+			Number: n + 1, StatusCode: 500, RequestBody: make([]byte, 300<<10), ResponseBody: []byte("no"),
+			ResponseHeaders: []*deliveryv1.Header{{Name: "a", Value: "b"}},
+		})
+	}
+	api := &grpcapi.DeadLetters{Letters: &fakeLetters{letters: []*natsbus.DeadLetter{letter(3)}}, Attempts: attempts}
+	get := func() []*deliveryv1.Attempt {
+		one, err := api.GetDeadLetter(t.Context(), &deliveryv1.GetDeadLetterRequest{Name: letterName})
+		require.NoError(t, err)
+		require.Less(t, proto.Size(one), 4<<20)
+		return one.GetAttempts()
+	}
+	all := get()
+	require.Len(t, all, 42)
+	for n, attempt := range all {
+		require.EqualValues(t, n+1, attempt.GetNumber())
+		require.EqualValues(t, 500, attempt.GetStatusCode())
+		if n < 42-6 { // six of them are less than two MiB
+			require.Empty(t, attempt.GetRequestBody(), "attempt %d", n+1)
+			require.Empty(t, attempt.GetResponseHeaders(), "attempt %d", n+1)
+			continue
+		}
+		require.Len(t, attempt.GetRequestBody(), 300<<10, "attempt %d", n+1)
+		require.Equal(t, "no", string(attempt.GetResponseBody()), "attempt %d", n+1)
+	}
+	attempts.attempts = []*deliveryv1.Attempt{{Number: 1, RequestBody: make([]byte, 3<<20)}}
+	require.NotEmpty(t, get()[0].GetRequestBody(), "the last one always does")
+}
+
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	letters := &fakeLetters{letters: []*natsbus.DeadLetter{letter(3)}}

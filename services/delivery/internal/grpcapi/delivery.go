@@ -20,8 +20,7 @@ type Store interface {
 	Delivery(ctx context.Context, organization string, id uuid.UUID) (*deliveryv1.Delivery, error)
 	// Deliveries returns a page, and where it ended.
 	Deliveries(ctx context.Context, organization string, filter pgstore.Filter, after pgstore.DeliveryCursor, size int) ([]*deliveryv1.Delivery, pgstore.DeliveryCursor, error)
-	// Attempts returns a page, and where it ended: fault.NotFound when there is no such delivery.
-	Attempts(ctx context.Context, organization string, id uuid.UUID, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
+	Attempts
 	// AllAttempts returns a page of the attempts of all deliveries, and where it ended.
 	AllAttempts(ctx context.Context, organization string, filter pgstore.AttemptFilter, after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error)
 	// Statistics returns how the attempts of a webhook went, hour by hour.
@@ -96,19 +95,25 @@ func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListA
 			return nil, err
 		}
 	}
-	size := aip.PageSize(request.GetPageSize())
-	page, end, err := d.Store.Attempts(ctx, organization, id, after, size)
+	response := &deliveryv1.ListAttemptsResponse{}
+	last, size := false, 0
+	err = eachAttempts(ctx, d.Store, organization, id, after, aip.PageSize(request.GetPageSize()), func(some someAttempts) bool {
+		response.Attempts = append(response.Attempts, some.attempts...)
+		after, last, size = some.end, some.last, size+some.bytes
+		return size < maxPageBytes
+	})
 	if err != nil {
 		return nil, err
 	}
-	token := ""
-	if len(page) == size {
-		if token, err = aip.EncodeToken(request, end); err != nil {
-			return nil, err
-		}
+	if !last {
+		response.NextPageToken, err = aip.EncodeToken(request, after)
 	}
-	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: token}, nil
+	return response, err
 }
+
+// maxPageBytes is how large a page of attempts is at most before more are added to it: however many are asked for, the
+// answer has a limit.
+const maxPageBytes = 8 << 20
 
 // listAllAttempts lists the attempts of all deliveries of an organization.
 func (d *Deliveries) listAllAttempts(ctx context.Context, parent string, request *deliveryv1.ListAttemptsRequest) (*deliveryv1.ListAttemptsResponse, error) {

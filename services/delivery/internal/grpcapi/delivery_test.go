@@ -172,6 +172,34 @@ func TestAttemptsInPages(t *testing.T) {
 	requireInvalid(t, err, "page_token", request.GetPageToken())
 }
 
+// However large attempts are, a page of them can be answered, and the next one goes on where it ended.
+func TestPagesOfLargeAttempts(t *testing.T) {
+	t.Parallel()
+	for name, bytes := range map[string]int{"large": 1 << 20, "middling": 100 << 10, "small": 10} {
+		store := &fakeStore{}
+		for i := range 200 {
+			store.attempts = append(store.attempts, &deliveryv1.Attempt{Name: fmt.Sprint(i), ResponseBody: make([]byte, bytes)})
+		}
+		api := &grpcapi.Deliveries{Store: store}
+		request := &deliveryv1.ListAttemptsRequest{Parent: "organizations/acme/deliveries/" + deliveryID, PageSize: 100}
+		var got []*deliveryv1.Attempt
+		for {
+			page, err := api.ListAttempts(t.Context(), request)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(page.GetAttempts()), 100, name)
+			require.Less(t, proto.Size(page), 32<<20, name)
+			if bytes < 1000 && len(got) < 200 {
+				require.Len(t, page.GetAttempts(), 100, "what is small comes as it was asked for")
+			}
+			got = append(got, page.GetAttempts()...)
+			if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+				break
+			}
+		}
+		require.Equal(t, store.attempts, got, name)
+	}
+}
+
 func TestSizeOfAPage(t *testing.T) {
 	t.Parallel()
 	store := &fakeStore{}
@@ -182,7 +210,8 @@ func TestSizeOfAPage(t *testing.T) {
 		_, err = api.ListAttempts(t.Context(), &deliveryv1.ListAttemptsRequest{Parent: "organizations/acme/deliveries/" + deliveryID, PageSize: size})
 		require.NoError(t, err)
 	}
-	require.Equal(t, []int{50, 50, 1, 1, 1000, 1000}, store.sizes)
+	// Attempts are read some at a time: they are large.
+	require.Equal(t, []int{50, 16, 1, 1, 1000, 16}, store.sizes)
 }
 
 func TestErrorsOfTheStorePassThrough(t *testing.T) {

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// maxTests is how many tests are made at once, per process: they are people's, and not limited by anything else.
-	maxTests = 10
+	// maxTests is how many tests are made at once, per process, and maxTestsFor how many of them for one organization: they
+	// are people's, and not limited by anything else.
+	maxTests    = 10
+	maxTestsFor = 4
 	// testPrefix begins the id of what is no delivery.
 	testPrefix = "test_"
 	// testSequence is the sequence that the event of a test claims to have: every real one is as high or higher.
@@ -37,12 +39,12 @@ type Tests struct {
 	sender core.Sender
 	now    func() time.Time
 	newID  func() string
-	slots  chan struct{}
+	turns  *turns
 }
 
 // NewTests returns what makes tests.
 func NewTests(drafts Drafts, sender core.Sender, now func() time.Time, newID func() string) *Tests {
-	return &Tests{drafts: drafts, sender: sender, now: now, newID: newID, slots: make(chan struct{}, maxTests)}
+	return &Tests{drafts: drafts, sender: sender, now: now, newID: newID, turns: newTurns(maxTests, maxTestsFor)}
 }
 
 // SendTest implements InternalService.
@@ -70,12 +72,12 @@ func (t *Tests) send(ctx context.Context, configured *configv1.Webhook, event st
 	if !ok {
 		return nil, fault.New(fault.Unavailable, "CONFIGURATION_STALE", "the organization is not known here yet; repeat the call")
 	}
-	select {
-	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-	default:
-		return nil, fault.New(fault.ResourceExhausted, "TOO_MANY_TESTS", "this instance makes %d tests already; repeat the call", maxTests)
+	give, ok := t.turns.take(task.Organization)
+	if !ok {
+		return nil, fault.New(fault.ResourceExhausted, "TOO_MANY_TESTS",
+			"this instance makes %d tests already, or %d of the organization; repeat the call", maxTests, maxTestsFor)
 	}
+	defer give()
 	attempt, err := t.attempt(ctx, webhook, task)
 	if err != nil {
 		return nil, err

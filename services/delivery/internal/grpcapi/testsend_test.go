@@ -53,6 +53,9 @@ func newTrial(t *testing.T, allowed ...netip.Prefix) *trial {
 	hooks := registry.New(&dialect.Maker{Box: tr.box, UserAgent: "Meetwire/test", Logger: slog.New(slog.DiscardHandler)}, func(string, string) {})
 	hooks.Reset([]*configv1.Resource{
 		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "acme", AllowHttp: true}}},
+		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "beta", AllowHttp: true}}},
+		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "gamma", AllowHttp: true}}},
+		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "delta", AllowHttp: true}}},
 		{Resource: &configv1.Resource_Organization{Organization: &configv1.Organization{Id: "strict"}}},
 	}, 1)
 	send := sender.New(sender.Config{Allowed: allowed, PerHost: 10, Now: time.Now, NewID: uuid.NewString})
@@ -155,23 +158,42 @@ func TestTestsAreFew(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, loopback())
 	tr.hold = make(chan struct{})
-	request := &deliveryv1.SendTestRequest{Webhook: tr.webhook(t, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), Event: sampleEvent}
-	var all sync.WaitGroup
-	for range 10 {
-		all.Go(func() {
-			_, err := tr.SendTest(t.Context(), request)
-			if err != nil {
-				t.Error(err)
-			}
-		})
+	release := sync.OnceFunc(func() { close(tr.hold) })
+	t.Cleanup(release) // before the receiver is closed, which waits for its requests
+	request := func(organization string) *deliveryv1.SendTestRequest {
+		w := tr.webhook(t, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+		w.Organization = organization
+		return &deliveryv1.SendTestRequest{Webhook: w, Event: sampleEvent}
 	}
-	require.Eventually(t, func() bool { return tr.count() == 10 }, 8*time.Second, 5*time.Millisecond)
-	_, err := tr.SendTest(t.Context(), request)
-	require.True(t, fault.Is(err, fault.ResourceExhausted), "%v", err)
-	close(tr.hold)
+	var all sync.WaitGroup
+	under := 0
+	begin := func(organization string, n int) {
+		for range n {
+			one := request(organization)
+			all.Go(func() {
+				if _, err := tr.SendTest(t.Context(), one); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		under += n
+		require.Eventually(t, func() bool { return tr.count() == under }, 8*time.Second, 5*time.Millisecond)
+	}
+	refused := func(organization string) {
+		_, err := tr.SendTest(t.Context(), request(organization))
+		require.True(t, fault.Is(err, fault.ResourceExhausted), "%v", err)
+	}
+	begin("acme", 4)
+	refused("acme")
+	begin("beta", 4)
+	begin("gamma", 2)
+	refused("delta")
+	release()
 	all.Wait()
-	_, err = tr.SendTest(t.Context(), request)
-	require.NoError(t, err)
+	for _, organization := range []string{"acme", "delta"} {
+		_, err := tr.SendTest(t.Context(), request(organization))
+		require.NoError(t, err)
+	}
 }
 
 func TestBadTestsAreRefused(t *testing.T) {

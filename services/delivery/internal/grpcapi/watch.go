@@ -22,19 +22,23 @@ type Live interface {
 	) error
 }
 
-// maxWatchers bounds how many calls of WatchAttempts an instance serves at once.
-const maxWatchers = 100
+// How many calls of WatchAttempts an instance serves at once, altogether and for one organization. The operators who watch
+// all of them count as one.
+const (
+	maxWatchers    = 100
+	maxWatchersFor = 20
+)
 
 // Watching is the part of DeliveryService that shows attempts as they are made.
 type Watching struct {
 	live    Live
 	stopped context.Context //nolint:containedctx // ends when the service stops, which ends the streams
-	slots   chan struct{}
+	turns   *turns
 }
 
 // NewWatching returns one whose streams end with the context.
 func NewWatching(ctx context.Context, live Live) *Watching {
-	return &Watching{live: live, stopped: ctx, slots: make(chan struct{}, maxWatchers)}
+	return &Watching{live: live, stopped: ctx, turns: newTurns(maxWatchers, maxWatchersFor)}
 }
 
 // errStopping is what watchers get when this instance stops: they go on with another.
@@ -52,12 +56,12 @@ func (w *Watching) WatchAttempts(request *deliveryv1.WatchAttemptsRequest, strea
 	if err != nil {
 		return err
 	}
-	select {
-	case w.slots <- struct{}{}:
-		defer func() { <-w.slots }()
-	default:
-		return fault.New(fault.ResourceExhausted, "TOO_MANY_WATCHERS", "this instance shows attempts to %d callers already", maxWatchers)
+	give, ok := w.turns.take(organization)
+	if !ok {
+		return fault.New(fault.ResourceExhausted, "TOO_MANY_WATCHERS",
+			"this instance shows attempts to %d callers already, or to %d of the organization", maxWatchers, maxWatchersFor)
 	}
+	defer give()
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	defer context.AfterFunc(w.stopped, cancel)()

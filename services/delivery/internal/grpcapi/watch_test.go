@@ -42,6 +42,7 @@ type answers struct {
 	cancel  context.CancelFunc
 	until   int
 	begun   bool
+	header  chan struct{} // closed when it has begun; nil: nobody waits
 	answers []*deliveryv1.WatchAttemptsResponse
 }
 
@@ -53,12 +54,19 @@ func (a *answers) Send(m *deliveryv1.WatchAttemptsResponse) error {
 	return nil
 }
 
-func (a *answers) SendHeader(metadata.MD) error { a.begun = true; return nil }
-func (a *answers) SetHeader(metadata.MD) error  { return nil }
-func (a *answers) SetTrailer(metadata.MD)       {}
-func (a *answers) Context() context.Context     { return a.ctx }
-func (a *answers) SendMsg(any) error            { return nil }
-func (a *answers) RecvMsg(any) error            { return nil }
+func (a *answers) SendHeader(metadata.MD) error {
+	a.begun = true
+	if a.header != nil {
+		close(a.header)
+	}
+	return nil
+}
+
+func (a *answers) SetHeader(metadata.MD) error { return nil }
+func (a *answers) SetTrailer(metadata.MD)      {}
+func (a *answers) Context() context.Context    { return a.ctx }
+func (a *answers) SendMsg(any) error           { return nil }
+func (a *answers) RecvMsg(any) error           { return nil }
 
 // watch collects so many answers to a request.
 func watch(t *testing.T, live *fakeLive, request *deliveryv1.WatchAttemptsRequest, until int) []*deliveryv1.WatchAttemptsResponse {
@@ -135,6 +143,45 @@ func TestBadWatchersAreRefused(t *testing.T) {
 	}
 	err := watching.WatchAttempts(&deliveryv1.WatchAttemptsRequest{Parent: "organizations/>"}, &answers{ctx: t.Context()})
 	requireInvalid(t, err, "parent", "a subject")
+}
+
+// No organization takes the place of all others.
+func TestWatchersAreFew(t *testing.T) {
+	t.Parallel()
+	watching := grpcapi.NewWatching(t.Context(), &fakeLive{})
+	var open []func() error // ends one
+	begin := func(parent string) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		stream := &answers{ctx: ctx, cancel: cancel, header: make(chan struct{})}
+		done := make(chan error, 1)
+		go func() { done <- watching.WatchAttempts(&deliveryv1.WatchAttemptsRequest{Parent: parent}, stream) }()
+		end := func() error { cancel(); return <-done }
+		select {
+		case <-stream.header:
+			open = append(open, end)
+			return nil
+		case err := <-done:
+			cancel()
+			return err
+		}
+	}
+	t.Cleanup(func() {
+		for _, end := range open {
+			_ = end()
+		}
+	})
+	for n := range 5 {
+		parent := fmt.Sprintf("organizations/acme%d", n)
+		for range 20 {
+			require.NoError(t, begin(parent))
+		}
+		err := begin(parent)
+		require.True(t, fault.Is(err, fault.ResourceExhausted), "%v", err)
+	}
+	require.True(t, fault.Is(begin("organizations/other"), fault.ResourceExhausted), "a hundred altogether")
+	require.ErrorIs(t, open[0](), context.Canceled)
+	open = open[1:]
+	require.NoError(t, begin("organizations/other"))
 }
 
 func TestStopOfTheServiceEndsWatching(t *testing.T) {

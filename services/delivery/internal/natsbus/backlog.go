@@ -11,9 +11,9 @@ import (
 	"github.com/meetwire/meetwire/pkg/bus"
 )
 
-// maxBacklog is how many timers may wait for one webhook. Of the lane bulk none is added beyond half of that, so that a
+// MaxBacklog is how many timers may wait for one webhook. Of the lane bulk none is added beyond half of that, so that a
 // replay leaves room for the retries of live deliveries.
-const maxBacklog = 100_000
+const MaxBacklog = 100_000
 
 const (
 	// backlogSteps is how often a webhook's timers are counted on the way to as many as may be, if all are set by
@@ -104,6 +104,9 @@ func (b *backlogs) prune(now time.Time) {
 		}
 	}
 }
+
+// LimitBacklog says how many timers may wait for one webhook, instead of MaxBacklog, before the first is set.
+func (q *Queue) LimitBacklog(limit int) { q.backlogs.limit = limit }
 
 // headerPending is in the answer to a batched get: how many messages there are beyond.
 const headerPending = "Nats-Num-Pending"

@@ -1,6 +1,7 @@
 package natsbus
 
 import (
+	"context"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -15,11 +16,12 @@ func TestEventsInBinaryModeAreReadAsDocuments(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	ctx := newContext(t)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ack, err := e.js.PublishMsg(ctx, &nats.Msg{
 		Subject: bus.EventSubject("acme", "meeting.booked"), Data: []byte(`{"n":1}`),
 		Header: nats.Header{
 			"ce-specversion": {"1.0"}, "ce-id": {"%E4%BC%9A"}, "ce-source": {"/s"}, "ce-type": {"meeting.booked"},
-			"Content-Type": {"application/json"}, "traceparent": {"x"},
+			"Content-Type": {"application/json"}, "Traceparent": {trace},
 		},
 	})
 	require.NoError(t, err)
@@ -27,9 +29,11 @@ func TestEventsInBinaryModeAreReadAsDocuments(t *testing.T) {
 	got, err := e.queue.Event(ctx, ack.Sequence)
 	require.NoError(t, err)
 	require.Equal(t, want, string(got)) //nolint:testifylint // byte for byte
-	got, err = e.queue.events.readFromLeader(ctx, ack.Sequence)
-	require.NoError(t, err)
-	require.Equal(t, want, string(got)) //nolint:testifylint // byte for byte
+	for _, read := range []func(context.Context, uint64) (storedEvent, error){e.queue.events.read, e.queue.events.readFromLeader} {
+		whole, err := read(ctx, ack.Sequence)
+		require.NoError(t, err)
+		require.Equal(t, storedEvent{document: []byte(want), traceParent: trace}, whole, "with the trace, in whichever case its header is written")
+	}
 }
 
 // Ingest accepts no such event. If there is one all the same it is kept as it is.
@@ -44,7 +48,7 @@ func TestEventThatIsNoDocumentIsReadAsItIs(t *testing.T) {
 	got, err := e.queue.Event(ctx, ack.Sequence)
 	require.NoError(t, err)
 	require.Equal(t, `{`, string(got))
-	got, err = e.queue.events.readFromLeader(ctx, ack.Sequence)
+	whole, err := e.queue.events.readFromLeader(ctx, ack.Sequence)
 	require.NoError(t, err)
-	require.Equal(t, `{`, string(got))
+	require.Equal(t, `{`, string(whole.document))
 }

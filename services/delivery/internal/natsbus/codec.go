@@ -34,6 +34,10 @@ func decode(header nats.Header, lane string, body []byte) (*core.Task, error) {
 		AttemptBase:    r.count(bus.HeaderAttemptBase),
 		TraceParent:    header.Get(bus.HeaderTraceParent),
 		TraceState:     header.Get(bus.HeaderTraceState),
+		Parked:         header.Get(bus.HeaderParked) != "",
+	}
+	if header.Get(bus.HeaderRunAt) != "" {
+		task.RunAt = r.time(bus.HeaderRunAt)
 	}
 	if header.Get(bus.HeaderSlotAt) != "" {
 		task.SlotAt = r.time(bus.HeaderSlotAt)
@@ -65,6 +69,9 @@ func encode(task *core.Task) nats.Header {
 	}
 	if task.AttemptBase > 0 {
 		header[bus.HeaderAttemptBase] = []string{strconv.Itoa(task.AttemptBase)}
+	}
+	if !task.RunAt.IsZero() {
+		header[bus.HeaderRunAt] = []string{task.RunAt.UTC().Format(time.RFC3339Nano)}
 	}
 	if !task.SlotAt.IsZero() {
 		header[bus.HeaderSlotAt] = []string{task.SlotAt.UTC().Format(time.RFC3339Nano)}

@@ -47,6 +47,7 @@ func TestTasksSurviveHeaders(t *testing.T) {
 			Attempts:       attempts, AttemptBase: rapid.IntRange(0, attempts).Draw(t, "base"),
 			TraceParent: rapid.OneOf(rapid.Just(""), text).Draw(t, "parent"),
 			TraceState:  rapid.OneOf(rapid.Just(""), text).Draw(t, "state"),
+			RunAt:       rapid.SampledFrom([]time.Time{{}, time.Unix(0, 1_760_000_000_123_456_789).UTC()}).Draw(t, "run"),
 			SlotAt:      rapid.SampledFrom([]time.Time{{}, time.Unix(0, 1_770_000_000_123_456_789).UTC()}).Draw(t, "slot"),
 			Event:       rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "event"),
 		}
@@ -98,6 +99,7 @@ func TestDecodeNamesTheHeaderAtFault(t *testing.T) {
 		{bus.HeaderEventSequence, []string{"", "-1", "x", "1.0", "18446744073709551616"}},
 		{bus.HeaderConfigRevision, []string{"", "-1", "x", "9223372036854775808"}},
 		{bus.HeaderAcceptedAt, []string{"", "yesterday", "2026-01-31", "2026-01-31T12:00:00"}},
+		{bus.HeaderRunAt, []string{"today", "2026-01-31"}},
 		{bus.HeaderAttempt, []string{"-1", "x", "2147483648", "9223372036854775807"}},
 		// More attempts before the last replay than in all: how many are left could not be told.
 		{bus.HeaderAttemptBase, []string{"-1", "x", "1", "2147483648"}},

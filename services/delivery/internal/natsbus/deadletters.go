@@ -50,6 +50,17 @@ func NewDeadLetters(
 	return &DeadLetters{js: js, stream: stream, maxAge: maxAge, queue: queue, config: config, now: now, newID: newID}, nil
 }
 
+// MaxAge returns how long dead letters are kept now; 0: for ever. Errors: fault.Unavailable.
+func (d *DeadLetters) MaxAge(ctx context.Context) (time.Duration, error) {
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	info, err := d.stream.Info(limited)
+	if err != nil {
+		return 0, unavailable(err, "it cannot be told how long dead letters are kept")
+	}
+	return info.Config.MaxAge, nil
+}
+
 // DeadLetter is a message of DEADLETTERS.
 type DeadLetter struct {
 	Sequence uint64
@@ -135,7 +146,7 @@ func (d *DeadLetters) Replay(ctx context.Context, organization, delivery string)
 func (d *DeadLetters) send(ctx context.Context, letter *DeadLetter, lane, msgID string) error {
 	// Its time is before that of anything that follows from the replay, whichever is recorded first.
 	record := d.replayed(letter)
-	ack, err := bus.Publish(ctx, d.js, again(letter.Task, lane), msgID)
+	ack, err := bus.Publish(ctx, d.js, again(letter.Task, lane, record.Time), msgID)
 	if err != nil {
 		return err
 	}
@@ -143,16 +154,16 @@ func (d *DeadLetters) send(ctx context.Context, letter *DeadLetter, lane, msgID 
 	if !ack.Duplicate { // else an earlier call has sent it, and by now it may have succeeded
 		wait = d.queue.Record(ctx, record)
 	}
-	if err := d.remove(ctx, letter.Sequence); err != nil {
+	if _, err := d.remove(ctx, letter.Sequence); err != nil {
 		return unavailable(err, "the dead letter was sent but not yet removed")
 	}
 	return wait()
 }
 
-// again is the message with which a delivery is sent again, as a new run.
-func again(task *core.Task, lane string) *nats.Msg {
+// again is the message with which a delivery is sent again, as a new run that begins at a time.
+func again(task *core.Task, lane string, at time.Time) *nats.Msg {
 	next := *task
-	next.Lane, next.AttemptBase, next.SlotAt = lane, task.Attempts, time.Time{}
+	next.Lane, next.AttemptBase, next.RunAt, next.SlotAt = lane, task.Attempts, at, time.Time{}
 	msg := nats.NewMsg(bus.DeliverySubject(lane, task.Organization, task.Webhook))
 	msg.Header, msg.Data = encode(&next), task.Event
 	return msg
@@ -165,17 +176,15 @@ func (d *DeadLetters) replayed(letter *DeadLetter) *core.Record {
 	return &core.Record{ID: d.newID(), Time: d.now(), Task: &task, AttemptCount: task.Attempts, State: core.StatePending}
 }
 
-// remove removes a dead letter. One that is not there any more was removed already: by another replay, or because the
-// replayed delivery has failed again and its new dead letter has taken the place of the old one.
-func (d *DeadLetters) remove(ctx context.Context, sequence uint64) error {
-	err := d.stream.DeleteMsg(ctx, sequence)
-	if err == nil {
-		return nil
+// remove removes a dead letter. It reports false for one that is not there any more: another replay or a purge has removed
+// it, or the replayed delivery has failed again and its new dead letter has taken the place of the old one.
+func (d *DeadLetters) remove(ctx context.Context, sequence uint64) (removed bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	if removed, err = removeMsg(limited, d.stream, sequence); err != nil {
+		return false, fmt.Errorf("remove dead letter %d: %w", sequence, err)
 	}
-	if _, missing := d.stream.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
-		return nil
-	}
-	return fmt.Errorf("remove dead letter %d: %w", sequence, err)
+	return removed, nil
 }
 
 // activeWait is how long the word that a webhook is active again may take to get here.

@@ -1,10 +1,13 @@
 package natsbus
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -123,68 +126,104 @@ func (d *DeadLetters) reader() *bus.BatchReader {
 	return &bus.BatchReader{JetStream: d.js, Stream: bus.StreamDeadLetters}
 }
 
-// ReplayAll sends dead letters again, behind live traffic, and removes them. Interrupted and called again, it sends those
-// twice that were not acknowledged, or all of them two minutes later: see the records of those. Errors: fault.Unavailable,
-// fault.ResourceExhausted.
-func (d *DeadLetters) ReplayAll(ctx context.Context, letters []*DeadLetter) error {
-	records := make([]*core.Record, len(letters))
-	futures := make([]jetstream.PubAckFuture, len(letters))
-	for i, letter := range letters {
-		records[i] = d.replayed(letter)
-		var err error
-		futures[i], err = bus.PublishAsync(d.js, again(letter.Task, bus.LaneBulk), bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence))
-		if err != nil {
-			return err
+// finishTime bounds how long it takes to finish what was begun, also when nobody waits for it any more.
+const finishTime = 20 * time.Second
+
+// ReplayAll sends dead letters again, behind live traffic, and removes them. What was stored is recorded and removed also
+// when something else was not, and called again it goes on with the others. Only if the process dies in between those are
+// sent twice that were not acknowledged, or all of them two minutes later: see the records of those. It returns how many
+// were sent and removed, also when it fails. Errors: fault.Unavailable, fault.ResourceExhausted.
+func (d *DeadLetters) ReplayAll(ctx context.Context, letters []*DeadLetter) (replayed int, err error) {
+	published := make([]replay, 0, len(letters))
+	var failure error
+	for _, letter := range letters {
+		// Its time is before that of anything that follows from the replay, whichever is recorded first.
+		one := replay{letter: letter, record: d.replayed(letter)}
+		msg := again(letter.Task, bus.LaneBulk, one.record.Time)
+		if one.future, failure = bus.PublishAsync(d.js, msg, bus.ReplacementMsgID(bus.StreamDeadLetters, letter.Sequence)); failure != nil {
+			break
 		}
+		published = append(published, one)
 	}
-	waits := make([]func() error, 0, len(letters))
-	for i, future := range futures {
-		ack, err := bus.Await(ctx, future)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	sent, waits := make([]*DeadLetter, 0, len(published)), make([]func() error, 0, len(published))
+	for _, one := range published {
+		ack, err := bus.Await(ctx, one.future)
 		if err != nil {
-			return err
+			failure = cmp.Or(failure, notInTime(err))
+			continue
 		}
+		sent = append(sent, one.letter)
 		if !ack.Duplicate {
-			waits = append(waits, d.queue.Record(ctx, records[i]))
+			waits = append(waits, d.queue.Record(ctx, one.record))
 		}
 	}
 	for _, wait := range waits {
 		if err := wait(); err != nil {
-			return err
+			return 0, notInTime(err)
 		}
 	}
-	return d.RemoveAll(ctx, letters)
+	if err := d.RemoveAll(ctx, sent); err != nil {
+		return 0, err
+	}
+	return len(sent), failure
+}
+
+// replay is a dead letter that is being sent again.
+type replay struct {
+	letter *DeadLetter
+	record *core.Record
+	future jetstream.PubAckFuture
+}
+
+// notInTime is what a caller is told when the time to finish was too short.
+func notInTime(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return unavailable(err, "not everything was stored in time")
+	}
+	return err
 }
 
 // RemoveAll removes dead letters that were sent. Errors: fault.Unavailable.
 func (d *DeadLetters) RemoveAll(ctx context.Context, letters []*DeadLetter) error {
 	return several(ctx, letters, func(ctx context.Context, letter *DeadLetter) error {
-		limited, cancel := context.WithTimeout(ctx, attemptTime)
-		defer cancel()
-		if err := d.remove(limited, letter.Sequence); err != nil {
+		if _, err := d.remove(ctx, letter.Sequence); err != nil {
 			return unavailable(err, "dead letters cannot be removed at the moment")
 		}
 		return nil
 	})
 }
 
-// PurgeAll ends the deliveries of dead letters, and removes these. Errors: fault.Unavailable.
-func (d *DeadLetters) PurgeAll(ctx context.Context, letters []*DeadLetter) error {
-	waits := make([]func() error, 0, len(letters))
-	for _, letter := range letters {
-		if !d.config.HasOrganization(letter.Task.Organization) {
-			continue // its records are being removed, or have been
+// PurgeAll removes dead letters, and ends the deliveries of those that were still there. It returns how many, also when it
+// fails. Errors: fault.Unavailable.
+func (d *DeadLetters) PurgeAll(ctx context.Context, letters []*DeadLetter) (purged int, err error) {
+	var n atomic.Int64
+	err = several(ctx, letters, func(ctx context.Context, letter *DeadLetter) error {
+		removed, err := d.remove(ctx, letter.Sequence)
+		if err != nil {
+			return unavailable(err, "dead letters cannot be removed at the moment")
 		}
-		waits = append(waits, d.queue.Record(ctx, &core.Record{
-			ID: d.newID(), Time: d.now(), Task: letter.Task, AttemptCount: letter.Task.Attempts,
-			State: core.StateDropped, Reason: core.ReasonPurged,
-		}))
-	}
-	for _, wait := range waits {
-		if err := wait(); err != nil {
-			return err
+		if !removed {
+			return nil // who was faster has sent it again
 		}
+		n.Add(1)
+		return d.purged(ctx, letter)
+	})
+	return int(n.Load()), err
+}
+
+// purged records the end of a dead letter that was removed.
+func (d *DeadLetters) purged(ctx context.Context, letter *DeadLetter) error {
+	if !d.config.HasOrganization(letter.Task.Organization) {
+		return nil // its records are being removed, or have been
 	}
-	return d.RemoveAll(ctx, letters)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	return notInTime(d.queue.Record(ctx, &core.Record{
+		ID: d.newID(), Time: d.now(), Task: letter.Task, AttemptCount: letter.Task.Attempts,
+		State: core.StateDropped, Reason: core.ReasonPurged,
+	})())
 }
 
 // HastenAll makes timers due now and returns how many still were there. Errors: fault.Unavailable, fault.ResourceExhausted.

@@ -124,7 +124,8 @@ func TestReplaySendsADeadLetterAgain(t *testing.T) {
 
 	sent := e.delivery(t, bus.LaneBulk)
 	want := *task
-	want.Lane, want.AttemptBase = bus.LaneBulk, 10
+	want.Lane, want.AttemptBase, want.RunAt = bus.LaneBulk, 10, sent.task.RunAt
+	require.WithinRange(t, sent.task.RunAt, before, time.Now(), "its age is counted anew")
 	requireTask(t, &want, sent.task)
 	require.NoError(t, sent.DoubleAck(ctx))
 

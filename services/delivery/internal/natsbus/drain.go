@@ -96,12 +96,14 @@ func (q *Queue) drainBatch(
 				if ctx.Err() != nil || !still() {
 					continue
 				}
-				if err := q.moveTimer(ctx, timer, bury); err != nil {
+				buried, err := q.moveTimer(ctx, timer, bury)
+				if err != nil {
 					once.Do(func() { failure = err })
 					cancel()
-					continue
 				}
-				moved.Add(1)
+				if buried {
+					moved.Add(1)
+				}
 			}
 		})
 	}
@@ -113,29 +115,59 @@ func (q *Queue) drainBatch(
 	return int(moved.Load()), failure
 }
 
-func (q *Queue) moveTimer(ctx context.Context, timer bus.StoredMsg, bury func(ctx context.Context, task *core.Task, replaces string) error) error {
+// moveTimer buries what waits, and reports whether it did.
+func (q *Queue) moveTimer(
+	ctx context.Context, timer bus.StoredMsg, bury func(ctx context.Context, task *core.Task, replaces string) error,
+) (buried bool, err error) {
 	task, err := decode(timer.Header, timer.Header.Get(bus.HeaderLane), timer.Data)
 	if err != nil {
 		// Nobody but delivery sets timers. One that it cannot read must not keep the others from moving.
 		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.Sequence, "error", err)
-		return nil
+		return false, nil
+	}
+	// Since the batch was read it may have been canceled, or have fired.
+	if still, err := q.waits(ctx, timer.Sequence); err != nil || !still {
+		return false, err
 	}
 	if err := bury(ctx, task, bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)); err != nil {
-		return err
+		return false, err
 	}
-	return q.persist(ctx, "remove a timer", func(ctx context.Context) error {
-		return q.removeTimer(ctx, timer.Sequence)
+	err = q.persist(ctx, "remove a timer", func(ctx context.Context) error {
+		_, err := q.removeTimer(ctx, timer.Sequence)
+		return err
 	})
+	return err == nil, err
 }
 
-// removeTimer removes a timer by its sequence. One that is not there any more has fired, or somebody else has removed
-// it.
-func (q *Queue) removeTimer(ctx context.Context, sequence uint64) error {
-	err := q.retries.DeleteMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		if _, missing := q.retries.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
-			return nil
-		}
+// waits reports whether a timer is still there.
+func (q *Queue) waits(ctx context.Context, sequence uint64) (bool, error) {
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	_, err := q.retries.GetMsg(limited, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
 	}
-	return err
+	if err != nil {
+		return false, fmt.Errorf("look for timer %d: %w", sequence, err)
+	}
+	return true, nil
+}
+
+// removeTimer removes a timer by its sequence. It reports false when it was not there any more: it has fired, or somebody
+// else has removed it.
+func (q *Queue) removeTimer(ctx context.Context, sequence uint64) (removed bool, err error) {
+	return removeMsg(ctx, q.retries, sequence)
+}
+
+// removeMsg removes a message, and reports whether it was there. One whose removal was not answered, and which is gone
+// then, was removed by this call.
+func removeMsg(ctx context.Context, stream jetstream.Stream, sequence uint64) (removed bool, err error) {
+	err = stream.DeleteMsg(ctx, sequence)
+	if err == nil {
+		return true, nil
+	}
+	if _, missing := stream.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
+		return !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful), nil
+	}
+	return false, err
 }

@@ -129,6 +129,34 @@ func TestDrainGoesOnWhereItWasInterrupted(t *testing.T) {
 	require.Equal(t, count, e.count(t, bus.StreamDeadLetters, ">"), "each is one dead letter")
 }
 
+func TestDrainLeavesWhatWasCanceledMeanwhile(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	tasks := e.timers(t, hook, 100)
+	bury := e.burier(&core.Webhook{ID: hook, Generation: 1})
+	var canceled atomic.Int64
+	var once sync.Once
+	moved, err := e.queue.Drain(newContext(t), "acme", hook, always, func(ctx context.Context, task *core.Task, replaces string) error {
+		once.Do(func() {
+			for _, other := range tasks {
+				timer, err := e.queue.FindTimer(ctx, "acme", other.Delivery)
+				if err != nil || timer == nil {
+					continue
+				}
+				if done, err := e.queue.Cancel(ctx, timer, uuid.NewString()); err == nil && done {
+					canceled.Add(1)
+				}
+			}
+		})
+		return bury(ctx, task, replaces)
+	})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, int(canceled.Load()), 100-2*drainWorkers)
+	require.Less(t, moved, 100)
+	require.Equal(t, moved, e.count(t, bus.StreamDeadLetters, ">"))
+	require.Zero(t, e.count(t, bus.StreamRetries, ">"))
+}
+
 func TestDrainLeavesATimerThatWasSetAnew(t *testing.T) {
 	t.Parallel()
 	e := setup(t)

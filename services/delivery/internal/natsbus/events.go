@@ -33,46 +33,53 @@ func errNoEvent() error {
 	return fault.New(fault.NotFound, "EVENT_NOT_FOUND", "the event has expired or was erased")
 }
 
-// read returns the document of an event, which is the same as at its fan-out in whichever mode it was published. Any
-// replica may answer a direct get, also one that lags behind, so a miss is asked again of the leader before it is
-// believed.
-func (r *eventReader) read(ctx context.Context, sequence uint64) ([]byte, error) {
+// storedEvent is an event as its fan-out has passed it on.
+type storedEvent struct {
+	document                []byte
+	traceParent, traceState string // empty: the publisher has sent none
+}
+
+// read returns an event: the same as at its fan-out, in whichever mode it was published. Any replica may answer a direct
+// get, also one that lags behind, so a miss is asked again of the leader before it is believed.
+func (r *eventReader) read(ctx context.Context, sequence uint64) (storedEvent, error) {
 	if sequence == 0 {
-		return nil, errNoEvent() // the first has 1; asked for 0, the server would refuse, time and again
+		return storedEvent{}, errNoEvent() // the first has 1; asked for 0, the server would refuse, time and again
 	}
 	msg, err := r.stream.GetMsg(ctx, sequence)
 	if err == nil {
-		return document(msg.Header, msg.Data), nil
+		return eventOf(msg.Header, msg.Data), nil
 	}
 	if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, fmt.Errorf("get event %d: %w", sequence, err)
+		return storedEvent{}, fmt.Errorf("get event %d: %w", sequence, err)
 	}
 	return r.readFromLeader(ctx, sequence)
 }
 
-// document returns what receivers get of a message. Ingest has accepted it, so it can be made; if it cannot, the
+// eventOf returns the event of a message. Ingest has accepted it, so its document can be made; if it cannot, the
 // delivery ends as one that cannot be rendered, with what was published.
-func document(header nats.Header, body []byte) []byte {
+func eventOf(header nats.Header, body []byte) storedEvent {
 	made, err := cloudevent.Document(header, body)
 	if err != nil {
-		return body
+		made = body
 	}
-	return made
+	event := storedEvent{document: made}
+	event.traceParent, event.traceState = cloudevent.Trace(header, made)
+	return event
 }
 
 // codeNoMessage is the error code of the JetStream API for a sequence that is not there.
 const codeNoMessage = 10037
 
-func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) ([]byte, error) {
+func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) (storedEvent, error) {
 	request, err := json.Marshal(struct {
 		Sequence uint64 `json:"seq"`
 	}{sequence})
 	if err != nil {
-		return nil, fmt.Errorf("encode the request: %w", err)
+		return storedEvent{}, fmt.Errorf("encode the request: %w", err)
 	}
 	reply, err := r.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+bus.StreamEvents, request)
 	if err != nil {
-		return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, err)
+		return storedEvent{}, fmt.Errorf("ask the leader for event %d: %w", sequence, err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -82,19 +89,19 @@ func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) ([]by
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return nil, fmt.Errorf("read the leader's answer: %w", err)
+		return storedEvent{}, fmt.Errorf("read the leader's answer: %w", err)
 	}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage:
-		return nil, errNoEvent()
+		return storedEvent{}, errNoEvent()
 	case answer.Error != nil:
-		return nil, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
+		return storedEvent{}, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
 	case len(answer.Message.Header) == 0:
-		return answer.Message.Data, nil
+		return eventOf(nil, answer.Message.Data), nil
 	}
 	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
 	if err != nil {
-		return nil, fmt.Errorf("read the headers of event %d: %w", sequence, err)
+		return storedEvent{}, fmt.Errorf("read the headers of event %d: %w", sequence, err)
 	}
-	return document(header, answer.Message.Data), nil
+	return eventOf(header, answer.Message.Data), nil
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/fault"
@@ -52,19 +52,19 @@ func NewQueue(ctx context.Context, js jetstream.JetStream, config bus.Config, lo
 		js: js, events: events, retries: retries, timers: &bus.BatchReader{JetStream: js, Stream: bus.StreamRetries},
 		eventsMaxAge: config.EventsMaxAge, logger: logger, now: now,
 	}
-	q.backlogs = &backlogs{limit: maxBacklog, count: q.CountTimers, logger: logger, now: now, all: make(map[string]*backlog), pruned: now()}
+	q.backlogs = &backlogs{limit: MaxBacklog, count: q.CountTimers, logger: logger, now: now, all: make(map[string]*backlog), pruned: now()}
 	return q, nil
 }
 
 // Event implements core.Events.
 func (q *Queue) Event(ctx context.Context, sequence uint64) ([]byte, error) {
-	var event []byte
+	var event storedEvent
 	err := q.persist(ctx, "read an event", func(ctx context.Context) error {
 		var err error
 		event, err = q.events.read(ctx, sequence)
 		return err
 	})
-	return event, err
+	return event.document, err
 }
 
 // Schedule implements core.Queue.
@@ -72,13 +72,7 @@ func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, par
 	if q.backlogs.full(ctx, task.Organization, task.Webhook, task.Lane == core.LaneBulk) {
 		return core.ErrBacklogFull
 	}
-	msg := nats.NewMsg(bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery))
-	msg.Header = encode(task)
-	if parked {
-		msg.Header.Set(bus.HeaderParked, "true")
-		msg.Header.Set(bus.HeaderLane, task.Lane)
-	}
-	bus.ScheduleRetry(msg, at, bus.RetryDueSubject(task.Lane, task.Organization, task.Webhook))
+	msg := timerMessage(task, at, parked)
 	if at.Add(expiryMargin).After(task.AcceptedAt.Add(q.eventsMaxAge)) {
 		if err := q.load(ctx, task); err != nil {
 			return err
@@ -86,6 +80,18 @@ func (q *Queue) Schedule(ctx context.Context, task *core.Task, at time.Time, par
 		msg.Data = task.Event
 	}
 	return q.publish(ctx, "set a timer", msg, replaces)
+}
+
+// timerMessage makes a timer, without an event.
+func timerMessage(task *core.Task, at time.Time, parked bool) *nats.Msg {
+	msg := nats.NewMsg(bus.RetryTimerSubject(task.Organization, task.Webhook, task.Delivery))
+	msg.Header = encode(task)
+	if parked {
+		msg.Header.Set(bus.HeaderParked, "true")
+		msg.Header.Set(bus.HeaderLane, task.Lane)
+	}
+	bus.ScheduleRetry(msg, at, bus.RetryDueSubject(task.Lane, task.Organization, task.Webhook))
+	return msg
 }
 
 // load reads the event of a task that came without one, unless there is none any more.
@@ -118,26 +124,6 @@ func (q *Queue) DeadLetter(ctx context.Context, task *core.Task, reason string, 
 	msg.Header.Set(bus.HeaderDeadAt, at.UTC().Format(time.RFC3339Nano))
 	msg.Data = task.Event
 	return q.publish(ctx, "keep a dead letter", msg, replaces)
-}
-
-// Record implements core.Queue.
-func (q *Queue) Record(ctx context.Context, record *core.Record) (wait func() error) {
-	body, err := proto.Marshal(EncodeRecord(record))
-	if err != nil {
-		return func() error { return fmt.Errorf("encode a record: %w", err) }
-	}
-	msg := nats.NewMsg(bus.RecordSubject(record.Task.Organization, record.Task.Webhook))
-	msg.Data = body
-	// Records need no message id: the recorder stores one that comes twice once.
-	future, err := bus.PublishAsync(q.js, msg, "")
-	return func() error {
-		if err == nil {
-			if _, err = bus.Await(ctx, future); err == nil {
-				return nil
-			}
-		}
-		return q.publish(ctx, "publish a record", msg, "")
-	}
 }
 
 // publish publishes until the stream has acknowledged.
@@ -179,27 +165,24 @@ func (q *Queue) HasTimers(ctx context.Context, organization string) (bool, error
 // Wake makes what waits for a resumed webhook due now.
 func (q *Queue) Wake(ctx context.Context, organization, webhook string) error {
 	filter := bus.RetryTimersFilter(organization, webhook)
-	var next uint64 = 1
-	for {
-		timer, err := q.retries.GetMsg(ctx, next, jetstream.WithGetMsgSubject(filter))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+	for next := uint64(1); ; {
+		timers, err := q.timers.Batch(ctx, filter, next, drainBatch)
+		if err != nil {
+			return fmt.Errorf("read timers: %w", err)
+		}
+		if len(timers) == 0 {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("read the next timer: %w", err)
-		}
-		next = timer.Sequence + 1
-		if timer.Header.Get(bus.HeaderParked) == "" {
-			continue
-		}
-		if err := q.wake(ctx, timer); err != nil {
+		next = timers[len(timers)-1].Sequence + 1
+		timers = slices.DeleteFunc(timers, func(timer bus.StoredMsg) bool { return timer.Header.Get(bus.HeaderParked) == "" })
+		if err := several(ctx, timers, q.wake); err != nil {
 			return err
 		}
 	}
 }
 
 // wake replaces one timer by one that is due, unless it has fired in between.
-func (q *Queue) wake(ctx context.Context, timer *jetstream.RawStreamMsg) error {
+func (q *Queue) wake(ctx context.Context, timer bus.StoredMsg) error {
 	lane := timer.Header.Get(bus.HeaderLane)
 	task, err := decode(timer.Header, lane, timer.Data)
 	if err != nil {

@@ -119,9 +119,9 @@ func TestEventsAreReadBySequence(t *testing.T) {
 	got, err := e.queue.Event(ctx, second)
 	require.NoError(t, err)
 	require.Equal(t, `{"n":2}`, string(got))
-	got, err = e.queue.events.readFromLeader(ctx, second)
+	fromLeader, err := e.queue.events.readFromLeader(ctx, second)
 	require.NoError(t, err)
-	require.Equal(t, `{"n":2}`, string(got))
+	require.Equal(t, `{"n":2}`, string(fromLeader.document))
 
 	require.NoError(t, e.stream(t, bus.StreamEvents).DeleteMsg(ctx, first))
 	for _, missing := range []uint64{first, second + 1, 1 << 40} {

@@ -37,8 +37,8 @@ func (d *DeadLetters) Find(ctx context.Context, organization, delivery string) (
 	return &Found{Task: letter.Task, letter: letter}, nil
 }
 
-// Complete reads the event of a delivery that has it not. Errors: fault.FailedPrecondition when there is none any more,
-// fault.Unavailable.
+// Complete reads the event of a delivery that has it not, and its trace. Errors: fault.FailedPrecondition when there is
+// none any more, fault.Unavailable.
 func (d *DeadLetters) Complete(ctx context.Context, found *Found) error {
 	if len(found.Task.Event) > 0 {
 		return nil
@@ -52,24 +52,34 @@ func (d *DeadLetters) Complete(ctx context.Context, found *Found) error {
 	case err != nil:
 		return unavailable(err, "the event cannot be read at the moment")
 	}
-	found.Task.Event = event
+	found.Task.Event = event.document
+	if found.Task.TraceParent == "" { // records do not have it
+		found.Task.TraceParent, found.Task.TraceState = event.traceParent, event.traceState
+	}
 	return nil
 }
 
+// resendWindow is how long DELIVERIES remembers that a request has sent a delivery.
+const resendWindow = 2 * time.Minute
+
 // Resend sends a delivery again, as a new run in the lane of its trigger, in the place of its timer or its dead letter if
-// it has one. The same request sends it once within two minutes; an empty one is none. Errors: fault.Unavailable,
-// fault.ResourceExhausted.
+// it has one. It is an order: what is under way already, in DELIVERIES or at a worker, is sent by itself as well, and both
+// attempts have the same number. The same request sends it once within two minutes, and goes on where it was interrupted; an
+// empty one is none. Errors: fault.Unavailable, fault.ResourceExhausted.
 func (d *DeadLetters) Resend(ctx context.Context, found *Found, requestID string) error {
 	id, lane := resendMsgID(requestID, found.Task.Delivery), bus.Lane(found.Task.Trigger)
 	task := *found.Task
 	task.ConfigRevision = d.config.Revision()
 	record := &core.Record{ID: d.newID(), Time: d.now(), Task: &task, AttemptCount: task.Attempts, State: core.StatePending}
-	ack, err := bus.Publish(ctx, d.js, again(&task, lane), id)
+	ack, err := bus.Publish(ctx, d.js, again(&task, lane, record.Time), id)
 	if err != nil {
 		return err
 	}
 	if ack.Duplicate {
-		return nil // what is there now has come of the earlier call
+		if d.now().Sub(found.Task.RunAt) < resendWindow {
+			return nil // what is there now has come of the earlier call
+		}
+		return d.replace(ctx, found) // that has got no further
 	}
 	wait := d.queue.Record(ctx, record)
 	if err := d.replace(ctx, found); err != nil {
@@ -85,9 +95,9 @@ func (d *DeadLetters) replace(ctx context.Context, found *Found) error {
 	var err error
 	switch {
 	case found.timer != nil:
-		err = d.queue.removeTimer(limited, found.timer.Sequence)
+		_, err = d.queue.removeTimer(limited, found.timer.Sequence)
 	case found.letter != nil:
-		err = d.remove(limited, found.letter.Sequence)
+		_, err = d.remove(limited, found.letter.Sequence)
 	}
 	if err != nil {
 		return unavailable(err, "the delivery was sent, but still waits where it was, too")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
@@ -20,7 +21,7 @@ func (e *environment) resend(t *testing.T, task *core.Task, requestID string) {
 	require.NoError(t, err)
 	if found == nil {
 		known := *task
-		known.Event = nil // records do not have it
+		known.Event, known.TraceParent = nil, "" // records do not have them
 		found = NewFound(&known)
 	}
 	require.NoError(t, e.letters.Complete(newContext(t), found))
@@ -38,7 +39,11 @@ func TestDeliveryIsSentAgainWhereverItIs(t *testing.T) {
 			t.Parallel()
 			e := setup(t)
 			task := task()
-			task.EventSequence = e.publishEvent(t, event)
+			ack, err := e.js.PublishMsg(newContext(t), &nats.Msg{
+				Subject: bus.EventSubject("acme", "meeting.booked"), Data: []byte(event), Header: nats.Header{"Traceparent": {task.TraceParent}},
+			})
+			require.NoError(t, err)
+			task.EventSequence = ack.Sequence
 			task.Attempts, task.AttemptBase = 5, 2
 			put(t, e, task)
 			request := uuid.NewString()
@@ -46,7 +51,8 @@ func TestDeliveryIsSentAgainWhereverItIs(t *testing.T) {
 
 			sent := e.delivery(t, "meeting-booked")
 			want := *task
-			want.AttemptBase, want.ConfigRevision = 5, 4
+			want.AttemptBase, want.ConfigRevision, want.RunAt = 5, 4, sent.task.RunAt
+			require.WithinDuration(t, time.Now(), sent.task.RunAt, patience, "its age is counted anew")
 			requireTask(t, &want, sent.task)
 			require.NoError(t, sent.DoubleAck(newContext(t)))
 			require.Zero(t, e.count(t, bus.StreamRetries, ">"))

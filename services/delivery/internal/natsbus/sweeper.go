@@ -16,8 +16,8 @@ const (
 	// overdue is how late a timer must be to be taken for stuck: one that came due while the storage was full is not
 	// tried again by the server.
 	overdue = time.Minute
-	// sweepPeriod is how often overdue timers are looked for.
-	sweepPeriod = 30 * time.Second
+	// SweepPeriod is how often overdue timers are looked for.
+	SweepPeriod = 30 * time.Second
 	// sweepBatch is how many timers are read at once, and sweepPause how long the server is then left alone: a
 	// million are read in less than four minutes.
 	sweepBatch = 512
@@ -33,6 +33,8 @@ type Sweeper struct {
 	Queue  *Queue
 	Logger *slog.Logger
 	Now    func() time.Time
+	// Period is how often it looks: SweepPeriod.
+	Period time.Duration
 	// Active reports whether this instance is the one that sweeps.
 	Active func() bool
 	// Rewritten, when set, is told of every timer that was stuck.
@@ -50,7 +52,7 @@ type waitingTimer struct {
 
 // Run sweeps until the context ends.
 func (s *Sweeper) Run(ctx context.Context) error {
-	ticker := time.NewTicker(sweepPeriod)
+	ticker := time.NewTicker(s.Period)
 	defer ticker.Stop()
 	for {
 		if !s.Active() {

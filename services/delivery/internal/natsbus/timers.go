@@ -137,8 +137,7 @@ func (q *Queue) replace(ctx context.Context, subject string, sequence uint64, ta
 	_, err := q.js.PublishMsg(ctx, msg,
 		jetstream.WithMsgID(bus.ReplacementMsgID(bus.StreamRetries, sequence)),
 		jetstream.WithExpectLastSequencePerSubject(sequence))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if isOvertaken(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -147,32 +146,87 @@ func (q *Queue) replace(ctx context.Context, subject string, sequence uint64, ta
 	return true, nil
 }
 
-// CancelTimer removes a timer, by its sequence. It reports false when it was too late: the timer has fired, or was set
-// anew or canceled. Errors: fault.Unavailable.
-func (q *Queue) CancelTimer(ctx context.Context, timer *Timer) (bool, error) {
-	limited, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	err := q.retries.DeleteMsg(limited, timer.Sequence)
-	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-		if _, missing := q.retries.GetMsg(limited, timer.Sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
-			return false, nil
-		}
-	}
-	if err != nil {
-		return false, unavailable(fmt.Errorf("remove timer %d: %w", timer.Sequence, err), "the timer cannot be removed at the moment")
-	}
-	// The server may have been firing it at this very moment.
-	fired, err := q.isDue(limited, timer.Task)
-	if err != nil {
-		q.logger.WarnContext(ctx, "it is not known whether a canceled timer has fired", "delivery", timer.Task.Delivery, "error", err)
-	}
-	return !fired, nil
+// isOvertaken reports whether a message was refused because the one that it should replace is not there any more.
+func isOvertaken(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
-// isDue reports whether a retry of a delivery is due and waits for a worker, or is being made.
-func (q *Queue) isDue(ctx context.Context, task *core.Task) (bool, error) {
+// claimTime is how long a timer waits at least that is being canceled: longer than that takes.
+const claimTime = time.Minute
+
+// Cancel removes a timer, and records the end of the delivery under an id. It reports false when it was too late: the
+// timer has fired, or was set anew or canceled. Interrupted, it can be called again: the timer, as it is then, goes last.
+// Errors: fault.Unavailable, fault.ResourceExhausted, the context's.
+func (q *Queue) Cancel(ctx context.Context, timer *Timer, id string) (bool, error) {
+	sequence, err := q.claim(ctx, timer)
+	if err != nil || sequence == 0 {
+		return false, err
+	}
+	err = q.Record(ctx, &core.Record{
+		ID: id, Time: q.now(), Task: timer.Task, AttemptCount: timer.Task.Attempts, State: core.StateDropped, Reason: core.ReasonCanceled,
+	})()
+	if err != nil {
+		return false, err
+	}
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	removed, err := q.removeTimer(limited, sequence)
+	if err != nil {
+		return false, unavailable(fmt.Errorf("remove timer %d: %w", sequence, err), "the timer cannot be removed at the moment")
+	}
+	return removed, nil
+}
+
+// claim makes sure that a timer waits while it is being canceled, and nobody else has it. It returns the sequence that it
+// has now; 0: it was too late.
+func (q *Queue) claim(ctx context.Context, timer *Timer) (uint64, error) {
+	newest, err := q.LastTimer(ctx)
+	if err != nil {
+		return 0, err
+	}
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	sequence, err := q.postpone(limited, timer)
+	if err != nil || sequence == 0 {
+		return 0, err
+	}
+	// The server may have been firing it at this very moment.
+	fired, err := q.isDue(limited, timer.Task, newest+1)
+	if err != nil || !fired {
+		return sequence, err
+	}
+	if _, err := q.removeTimer(limited, sequence); err != nil {
+		return 0, unavailable(fmt.Errorf("remove timer %d: %w", sequence, err), "the timer cannot be removed at the moment")
+	}
+	return 0, nil
+}
+
+// postpone sets a timer anew for its time, or later if that is too soon to cancel it before, and returns its sequence; 0:
+// it is not there any more. Errors: those of bus.Publish.
+func (q *Queue) postpone(ctx context.Context, timer *Timer) (uint64, error) {
+	at := timer.Due
+	if soonest := q.now().Add(claimTime); at.Before(soonest) {
+		at = soonest
+	}
+	msg := timerMessage(timer.Task, at, timer.Parked)
+	msg.Data = timer.Task.Event
+	ack, err := q.js.PublishMsg(ctx, msg,
+		jetstream.WithMsgID(bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)+":cancel"),
+		jetstream.WithExpectLastSequencePerSubject(timer.Sequence))
+	if isOvertaken(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, bus.PublishFault(err)
+	}
+	return ack.Sequence, nil
+}
+
+// isDue reports whether a retry of a delivery that became due from a sequence on waits for a worker, or is being made.
+func (q *Queue) isDue(ctx context.Context, task *core.Task, from uint64) (bool, error) {
 	filter := bus.RetryDueSubject(bus.AnyToken, task.Organization, task.Webhook)
-	for from := uint64(1); ; {
+	for {
 		due, err := q.retriesReader().Batch(ctx, filter, from, drainBatch)
 		if err != nil {
 			return false, unavailable(err, "due retries cannot be read at the moment")
@@ -187,17 +241,6 @@ func (q *Queue) isDue(ctx context.Context, task *core.Task) (bool, error) {
 		}
 		from = due[len(due)-1].Sequence + 1
 	}
-}
-
-// Cancel is CancelTimer, and records the end of the delivery under an id. Errors: fault.Unavailable, the context's.
-func (q *Queue) Cancel(ctx context.Context, timer *Timer, id string) (bool, error) {
-	done, err := q.CancelTimer(ctx, timer)
-	if err != nil || !done {
-		return false, err
-	}
-	return true, q.Record(ctx, &core.Record{
-		ID: id, Time: q.now(), Task: timer.Task, AttemptCount: timer.Task.Attempts, State: core.StateDropped, Reason: core.ReasonCanceled,
-	})()
 }
 
 // CountMatching returns how much waits for an organization and a webhook, both of which may be bus.AnyToken. Errors:

@@ -90,7 +90,7 @@ func TestTimerIsMadeDueOnce(t *testing.T) {
 	done, err = e.queue.Hasten(ctx, timer)
 	require.NoError(t, err)
 	require.False(t, done, "it has fired")
-	done, err = e.queue.CancelTimer(ctx, timer)
+	done, err = e.queue.Cancel(ctx, timer, uuid.NewString())
 	require.NoError(t, err)
 	require.False(t, done)
 	none, err := e.queue.FindTimer(ctx, "acme", task.Delivery)

@@ -1,12 +1,17 @@
 package natsbus
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
 func TestWakeMakesParkedDeliveriesOfAWebhookDue(t *testing.T) {
@@ -42,6 +47,35 @@ func TestWakeMakesParkedDeliveriesOfAWebhookDue(t *testing.T) {
 	require.Equal(t, 2, e.count(t, bus.StreamRetries, ">"))
 }
 
+// Many are woken several at once, and read in batches: one after the other they would take minutes.
+func TestWakeOfManyReadsThemInBatches(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	const count = 2*drainBatch + 100
+	tasks := make([]*core.Task, count)
+	for i := range tasks {
+		tasks[i] = task()
+		tasks[i].EventSequence, tasks[i].Event = 1, nil
+	}
+	ctx := newContext(t)
+	require.NoError(t, several(ctx, tasks, func(ctx context.Context, task *core.Task) error {
+		return e.queue.Schedule(ctx, task, time.Now().Add(time.Hour), true, uuid.NewString())
+	}))
+	var reads atomic.Int64
+	conn, _ := e.server.Connect(t)
+	_, err := conn.Subscribe("$JS.API.DIRECT.GET.RETRIES.>", func(*nats.Msg) { reads.Add(1) })
+	require.NoError(t, err)
+	_, err = conn.Subscribe("$JS.API.DIRECT.GET.RETRIES", func(*nats.Msg) { reads.Add(1) })
+	require.NoError(t, err)
+	require.NoError(t, conn.Flush())
+	require.NoError(t, e.queue.Wake(ctx, "acme", hook))
+	require.NoError(t, conn.Flush())
+	require.LessOrEqual(t, int(reads.Load()), 10)
+	require.Eventually(t, func() bool {
+		return e.count(t, bus.StreamRetries, bus.RetryDueSubject("meeting-booked", "acme", hook)) == count
+	}, patience, tick)
+}
+
 func TestWakeKeepsTheEventThatATimerCarries(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
@@ -59,7 +93,9 @@ func TestWakeLeavesATimerThatWasSetAnew(t *testing.T) {
 	e := setup(t)
 	ctx, task, later := newContext(t), task(), time.Now().Add(time.Hour)
 	require.NoError(t, e.queue.Schedule(ctx, task, later, true, "DELIVERIES:1"))
-	seen := e.timer(t, task)
+	all, err := e.queue.timers.Batch(ctx, bus.RetryTimersFilter("acme", hook), 1, 1)
+	require.NoError(t, err)
+	seen := all[0]
 	require.NoError(t, e.queue.Schedule(ctx, task, later, false, "RETRIES:2"))
 	require.NoError(t, e.queue.wake(ctx, seen))
 	require.Equal(t, seen.Sequence+1, e.timer(t, task).Sequence)

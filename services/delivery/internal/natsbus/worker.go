@@ -45,6 +45,9 @@ func (w *Worker) handle(ctx context.Context, msg *bus.Msg) {
 	if err == nil {
 		var task *core.Task
 		if task, err = decode(msg.Headers(), work.Lane, msg.Data()); err == nil {
+			if msg.Stream == bus.StreamDeliveries && work.Lane == core.LaneBulk && task.RunAt.IsZero() {
+				task.RunAt = msg.Stored // ingest has sent it, from the history of events
+			}
 			w.Engine.Handle(ctx, task, ticket{msg})
 			return
 		}

@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -35,18 +36,29 @@ func (o *Operations) replay(ctx context.Context, w *operation.Work) (done bool, 
 	}
 	step.Affected = int64(len(send))
 	if !w.DryRun && len(send) > 0 {
-		if err := o.send(ctx, w, send); err != nil {
-			return false, err
+		if n, err := o.send(ctx, w, send); err != nil {
+			return false, o.part(ctx, w, n, err)
 		}
 	}
 	return o.advance(ctx, w, step, part.Next)
 }
 
-// send sends dead letters again, but for those that this operation has sent already, before it was interrupted.
-func (o *Operations) send(ctx context.Context, w *operation.Work, letters []*natsbus.DeadLetter) error {
+// part stores that a step has failed after it was done with so many dead letters: they are gone, and are not met again.
+func (o *Operations) part(ctx context.Context, w *operation.Work, n int, failure error) error {
+	if n == 0 {
+		return failure
+	}
+	ctx, cancel := ending(ctx)
+	defer cancel()
+	return cmp.Or(o.Steps.Advance(ctx, w, operation.Step{Processed: int64(n), Affected: int64(n)}), failure)
+}
+
+// send sends dead letters again, but for those that this operation has sent already, before it was interrupted. It returns
+// with how many it is done, also when it fails.
+func (o *Operations) send(ctx context.Context, w *operation.Work, letters []*natsbus.DeadLetter) (int, error) {
 	sent, err := o.sent(ctx, letters)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var left, gone []*natsbus.DeadLetter
 	for _, letter := range letters {
@@ -57,23 +69,26 @@ func (o *Operations) send(ctx context.Context, w *operation.Work, letters []*nat
 		}
 	}
 	if err := o.Letters.RemoveAll(ctx, gone); err != nil {
-		return err
+		return 0, err
 	}
 	if err := pace(ctx, w, len(left)); err != nil {
-		return err
+		return len(gone), err
 	}
-	return o.Letters.ReplayAll(ctx, left)
+	n, err := o.Letters.ReplayAll(ctx, left)
+	return len(gone) + n, err
 }
 
 // skew is by how much the clocks of two instances may differ: what was recorded of a delivery sooner after its dead
-// letter may in truth have come before.
+// letter, and with as many attempts, may in truth have come before.
 const skew = time.Minute
 
 // sent returns which dead letters were sent since they became ones: their records say so.
 func (o *Operations) sent(ctx context.Context, letters []*natsbus.DeadLetter) (map[string]bool, error) {
 	since := make([]pgstore.Since, len(letters))
 	for i, letter := range letters {
-		since[i] = pgstore.Since{Delivery: letter.Task.Delivery, AcceptedAt: letter.Task.AcceptedAt, Time: letter.DeadAt.Add(skew)}
+		since[i] = pgstore.Since{
+			Delivery: letter.Task.Delivery, AcceptedAt: letter.Task.AcceptedAt, Attempts: letter.Task.Attempts, Time: letter.DeadAt.Add(skew),
+		}
 	}
 	return o.Ledger.SentSince(ctx, since)
 }
@@ -85,12 +100,14 @@ func (o *Operations) purge(ctx context.Context, w *operation.Work) (done bool, e
 	if err != nil || !at.Counted {
 		return false, err
 	}
-	if !w.DryRun && len(part.Letters) > 0 {
-		if err := o.Letters.PurgeAll(ctx, part.Letters); err != nil {
-			return false, err
-		}
-	}
 	step := operation.Step{Processed: int64(part.Read), Affected: int64(len(part.Letters))}
+	if !w.DryRun && len(part.Letters) > 0 {
+		n, err := o.Letters.PurgeAll(ctx, part.Letters)
+		if err != nil {
+			return false, o.part(ctx, w, n, err)
+		}
+		step.Affected, step.Skipped = int64(n), int64(len(part.Letters)-n) // somebody else has replayed or purged those
+	}
 	return o.advance(ctx, w, step, part.Next)
 }
 

@@ -51,12 +51,12 @@ type Letters interface {
 	List(ctx context.Context, selected natsbus.Selection, from, until uint64, size int) (natsbus.LetterPart, error)
 	// Count returns how many there are to look at.
 	Count(ctx context.Context, selected natsbus.Selection) (int64, error)
-	// ReplayAll sends some again and removes them: fault.ResourceExhausted.
-	ReplayAll(ctx context.Context, letters []*natsbus.DeadLetter) error
+	// ReplayAll sends some again and removes them. It returns how many, also when it fails: fault.ResourceExhausted.
+	ReplayAll(ctx context.Context, letters []*natsbus.DeadLetter) (int, error)
 	// RemoveAll removes those that were sent.
 	RemoveAll(ctx context.Context, letters []*natsbus.DeadLetter) error
-	// PurgeAll removes some for good.
-	PurgeAll(ctx context.Context, letters []*natsbus.DeadLetter) error
+	// PurgeAll removes those that are still there for good. It returns how many, also when it fails.
+	PurgeAll(ctx context.Context, letters []*natsbus.DeadLetter) (int, error)
 }
 
 // Ledger is what records have told.
@@ -127,6 +127,8 @@ func (o *Operations) counted(ctx context.Context, w *operation.Work, total int64
 
 // advance stores a step after which the operation goes on at a sequence; 0: it was the last.
 func (o *Operations) advance(ctx context.Context, w *operation.Work, step operation.Step, next uint64) (done bool, err error) {
+	ctx, cancel := ending(ctx)
+	defer cancel()
 	if done = next == 0; done {
 		if seen := w.Processed + step.Processed; seen != w.Total {
 			step.Total = &seen // what was counted has gone, or more has come, since
@@ -136,6 +138,14 @@ func (o *Operations) advance(ctx context.Context, w *operation.Work, step operat
 		return false, fmt.Errorf("write the progress of an operation: %w", err)
 	}
 	return done, o.Steps.Advance(ctx, w, step)
+}
+
+// endTime bounds how long it takes to store what was done.
+const endTime = 5 * time.Second
+
+// ending is a context in which what was done is stored also when the service stops by now: it cannot be counted later.
+func ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), endTime)
 }
 
 // active reports whether something can be sent to a webhook now.

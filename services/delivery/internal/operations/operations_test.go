@@ -108,18 +108,18 @@ type dying struct {
 	died chan struct{}
 }
 
-func (d *dying) ReplayAll(ctx context.Context, letters []*natsbus.DeadLetter) error {
-	if err := d.DeadLetters.ReplayAll(ctx, letters); err != nil {
-		return err
+func (d *dying) ReplayAll(ctx context.Context, letters []*natsbus.DeadLetter) (int, error) {
+	if n, err := d.DeadLetters.ReplayAll(ctx, letters); err != nil {
+		return n, err
 	}
 	for _, letter := range letters { // as if it was never removed
 		if err := d.e.queue.DeadLetter(ctx, letter.Task, letter.Reason, letter.DeadAt, uuid.NewString()); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	close(d.died)
 	<-ctx.Done()
-	return ctx.Err()
+	return 0, ctx.Err()
 }
 
 // What an instance has sent before it died is not sent again, however long that was ago: it is recorded.

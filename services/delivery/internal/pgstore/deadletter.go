@@ -13,15 +13,16 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
 )
 
-// Since is a delivery, and a time in its life.
+// Since is a delivery, and a moment of its life: after so many attempts, and a time on the clock of whoever wrote that.
 type Since struct {
 	Delivery   string
 	AcceptedAt time.Time // its event
+	Attempts   int
 	Time       time.Time
 }
 
-// SentSince returns of which deliveries it is known that something has happened after a time, beside becoming dead
-// letters. Errors: fault.Unavailable.
+// SentSince returns of which deliveries it is known that something has happened after a moment, beside becoming dead
+// letters: at a later time, and after as many attempts. In doubt, nothing is known. Errors: fault.Unavailable.
 func (s *Store) SentSince(ctx context.Context, deliveries []Since) (map[string]bool, error) {
 	params := sqlcgen.SentSinceParams{DeadLettered: int16(deliveryv1.Delivery_STATE_DEAD_LETTERED)}
 	for _, d := range deliveries {
@@ -31,6 +32,7 @@ func (s *Store) SentSince(ctx context.Context, deliveries []Since) (map[string]b
 		}
 		params.AcceptedOn = append(params.AcceptedOn, day(d.AcceptedAt))
 		params.ID = append(params.ID, id)
+		params.Version = append(params.Version, 2*int64(d.Attempts)+1)
 		params.Since = append(params.Since, d.Time)
 	}
 	rows, err := sqlcgen.New(s.pool).SentSince(ctx, params)

@@ -2,16 +2,15 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/meetwire/meetwire/pkg/pg"
-	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
 )
@@ -22,19 +21,53 @@ type WebhookHealth struct {
 	core.Health
 }
 
+// successPrecision is how old a webhook's last success becomes in the table while all attempts succeed: a row for each of
+// them would be most of what the recorder writes.
+const successPrecision = 10 * time.Second
+
+// outcome is what an attempt says about its webhook, and when that is disabled.
+type outcome struct {
+	core.Outcome
+
+	webhook   uuid.UUID
+	threshold core.Threshold
+}
+
 // foldHealth takes attempts that were not stored before into the health of their webhooks, in the order of the stream.
 func (w *writing) foldHealth(ctx context.Context, q *sqlcgen.Queries, stored []uuid.UUID) error {
+	outcomes, err := w.outcomes(stored)
+	if err != nil || len(outcomes) == 0 {
+		return err
+	}
+	// Most attempts succeed like those before: for them nothing need be locked or written.
+	rows, err := q.Health(ctx, webhooksOf(outcomes))
+	if err != nil {
+		return fmt.Errorf("read the health of webhooks: %w", err)
+	}
+	known, folded := healthByWebhook(rows), healthByWebhook(rows)
+	fold(outcomes, folded)
+	outcomes = slices.DeleteFunc(outcomes, func(o outcome) bool {
+		before := known[o.webhook]
+		return before != nil && asGoodAs(before, folded[o.webhook])
+	})
+	if len(outcomes) == 0 {
+		return nil
+	}
+	locked, err := lockHealth(ctx, q, webhooksOf(outcomes))
+	if err != nil {
+		return err
+	}
+	fold(outcomes, locked)
+	return putHealth(ctx, q, locked)
+}
+
+// outcomes returns what attempts say that were not stored before.
+func (w *writing) outcomes(stored []uuid.UUID) ([]outcome, error) {
 	fresh := make(map[string]bool, len(stored))
 	for _, id := range stored {
 		fresh[id.String()] = true
 	}
-	type outcome struct {
-		webhook   uuid.UUID
-		record    *deliveryv1.Record
-		threshold core.Threshold
-	}
 	var outcomes []outcome
-	var webhooks []uuid.UUID
 	for _, record := range w.batch.Records {
 		if record.GetAttempt() == nil || !fresh[record.GetId()] {
 			continue
@@ -46,69 +79,103 @@ func (w *writing) foldHealth(ctx context.Context, q *sqlcgen.Queries, stored []u
 		}
 		webhook, err := uuid.Parse(record.GetWebhook())
 		if err != nil {
-			return fmt.Errorf("read a webhook's id: %w", err) // rows has checked it
+			return nil, fmt.Errorf("read a webhook's id: %w", err) // rows has checked it
 		}
-		outcomes = append(outcomes, outcome{webhook, record, threshold})
-		webhooks = append(webhooks, webhook)
+		outcomes = append(outcomes, outcome{webhook: webhook, threshold: threshold, Outcome: core.Outcome{
+			Organization: record.GetOrganization(),
+			Delivery:     record.GetDelivery(),
+			Generation:   record.GetWebhookGeneration(),
+			At:           record.GetTime().AsTime(),
+			StatusCode:   int(record.GetAttempt().GetStatusCode()),
+			ErrorClass:   record.GetAttempt().GetErrorClass(),
+		}})
 	}
-	if len(outcomes) == 0 {
-		return nil
-	}
-	health, err := readHealth(ctx, q, webhooks)
-	if err != nil {
-		return err
-	}
-	for _, o := range outcomes {
-		health[o.webhook].Fold(core.Outcome{
-			Organization: o.record.GetOrganization(),
-			Delivery:     o.record.GetDelivery(),
-			Generation:   o.record.GetWebhookGeneration(),
-			At:           o.record.GetTime().AsTime(),
-			StatusCode:   int(o.record.GetAttempt().GetStatusCode()),
-			ErrorClass:   o.record.GetAttempt().GetErrorClass(),
-		}, o.threshold)
-	}
-	return putHealth(ctx, q, health)
+	return outcomes, nil
 }
 
-// readHealth returns the health of webhooks, empty where there is none yet, and locks it.
-func readHealth(ctx context.Context, q *sqlcgen.Queries, webhooks []uuid.UUID) (map[uuid.UUID]*core.Health, error) {
+// webhooksOf returns the webhooks, each once, in their order.
+func webhooksOf(outcomes []outcome) []uuid.UUID {
+	webhooks := make([]uuid.UUID, len(outcomes))
+	for i, o := range outcomes {
+		webhooks[i] = o.webhook
+	}
+	return inOrder(webhooks)
+}
+
+// inOrder sorts webhooks, so that all lock them in the same order, and leaves out repetitions.
+func inOrder(webhooks []uuid.UUID) []uuid.UUID {
 	slices.SortFunc(webhooks, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
-	webhooks = slices.Compact(webhooks)
-	rows, err := q.Health(ctx, webhooks)
+	return slices.Compact(webhooks)
+}
+
+// fold takes outcomes into what is known of their webhooks.
+func fold(outcomes []outcome, health map[uuid.UUID]*core.Health) {
+	for _, o := range outcomes {
+		if health[o.webhook] == nil {
+			health[o.webhook] = new(core.Health)
+		}
+		health[o.webhook].Fold(o.Outcome, o.threshold)
+	}
+}
+
+// asGoodAs reports whether nothing has happened but that a webhook that had succeeded a moment ago has succeeded again.
+func asGoodAs(before, after *core.Health) bool {
+	return after.Generation == before.Generation && after.LastFailure.Equal(before.LastFailure) &&
+		after.ConsecutiveFailures == 0 && before.ConsecutiveFailures == 0 &&
+		after.Reached == before.Reached && after.LastStatus == before.LastStatus && after.LastErrorClass == before.LastErrorClass &&
+		after.LastSuccess.Sub(before.LastSuccess) < successPrecision
+}
+
+// lockHealth returns the health of webhooks, empty where there is none yet, and locks it.
+func lockHealth(ctx context.Context, q *sqlcgen.Queries, webhooks []uuid.UUID) (map[uuid.UUID]*core.Health, error) {
+	webhooks = inOrder(webhooks)
+	rows, err := q.LockHealth(ctx, webhooks)
 	if err != nil {
 		return nil, fmt.Errorf("read the health of webhooks: %w", err)
 	}
-	all := make(map[uuid.UUID]*core.Health, len(webhooks))
+	all := healthByWebhook(rows)
 	for _, webhook := range webhooks {
-		all[webhook] = new(core.Health)
-	}
-	for _, row := range rows {
-		health := healthOf(row)
-		all[row.Webhook] = &health.Health
+		if all[webhook] == nil {
+			all[webhook] = new(core.Health)
+		}
 	}
 	return all, nil
 }
 
+func healthByWebhook(rows []sqlcgen.DeliveryWebhookHealth) map[uuid.UUID]*core.Health {
+	all := make(map[uuid.UUID]*core.Health, len(rows))
+	for _, row := range rows {
+		health := healthOf(row)
+		all[row.Webhook] = &health.Health
+	}
+	return all
+}
+
 func putHealth(ctx context.Context, q *sqlcgen.Queries, all map[uuid.UUID]*core.Health) error {
-	params := make([]sqlcgen.PutHealthParams, 0, len(all))
+	var p sqlcgen.PutHealthParams
 	for webhook, h := range all {
 		if h.Generation == 0 {
 			continue // nothing that counts
 		}
-		params = append(params, sqlcgen.PutHealthParams{
-			Webhook: webhook, Organization: h.Organization, Generation: h.Generation, ConsecutiveFailures: h.ConsecutiveFailures,
-			FailingSince: timeOrNull(h.FailingSince), FailingDeliveries: nonNilTexts(h.FailingDeliveries),
-			LastSuccessTime: timeOrNull(h.LastSuccess), LastFailureTime: timeOrNull(h.LastFailure),
-			LastStatus: int32(h.LastStatus), LastErrorClass: h.LastErrorClass, //nolint:gosec // G115: three digits
-			Reached: int16(h.Reached), Reported: int16(h.Reported), Reason: h.Reason,
-		})
+		p.Webhook = append(p.Webhook, webhook)
+		p.Organization = append(p.Organization, h.Organization)
+		p.Generation = append(p.Generation, h.Generation)
+		p.ConsecutiveFailures = append(p.ConsecutiveFailures, h.ConsecutiveFailures)
+		p.FailingSince = append(p.FailingSince, h.FailingSince)
+		p.FailingDeliveries = append(p.FailingDeliveries, strings.Join(h.FailingDeliveries, " "))
+		p.LastSuccessTime = append(p.LastSuccessTime, h.LastSuccess)
+		p.LastFailureTime = append(p.LastFailureTime, h.LastFailure)
+		p.LastStatus = append(p.LastStatus, int32(h.LastStatus)) //nolint:gosec // G115: three digits
+		p.LastErrorClass = append(p.LastErrorClass, h.LastErrorClass)
+		p.Reached = append(p.Reached, int16(h.Reached))
+		p.Reported = append(p.Reported, int16(h.Reported))
+		p.Reason = append(p.Reason, h.Reason)
 	}
-	var failed error
-	results := q.PutHealth(ctx, params)
-	results.Exec(func(_ int, err error) { failed = errors.Join(failed, err) })
-	if failed != nil {
-		return fmt.Errorf("store the health of webhooks: %w", failed)
+	if len(p.Webhook) == 0 {
+		return nil
+	}
+	if err := q.PutHealth(ctx, p); err != nil {
+		return fmt.Errorf("store the health of webhooks: %w", err)
 	}
 	return nil
 }
@@ -170,7 +237,7 @@ func (s *Store) CheckHealth(ctx context.Context, check func(*WebhookHealth)) err
 func (s *Store) recheck(ctx context.Context, webhooks []uuid.UUID, check func(*WebhookHealth)) error {
 	return pg.InTx(ctx, s.pool, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
 		q := sqlcgen.New(tx)
-		all, err := readHealth(ctx, q, webhooks)
+		all, err := lockHealth(ctx, q, webhooks)
 		if err != nil {
 			return err
 		}
@@ -207,23 +274,9 @@ func (s *Store) MarkReported(ctx context.Context, webhook uuid.UUID, generation 
 	return nil
 }
 
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
 func timeOrZero(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
 	return t.UTC()
-}
-
-func nonNilTexts(all []string) []string {
-	if all == nil {
-		return []string{}
-	}
-	return all
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
 
@@ -109,7 +110,7 @@ func TestLastAttemptOfADeliveryIsKnown(t *testing.T) {
 	failed.State = deliveryv1.Delivery_STATE_PENDING
 	failed.Attempt.StatusCode, failed.Attempt.ErrorClass = 500, "status"
 	dead := next(failed, deliveryv1.Delivery_STATE_DEAD_LETTERED)
-	dead.Attempt = nil
+	dead.Attempt, dead.AttemptCount = nil, 1
 	requireLast := func(code int32, class string) {
 		t.Helper()
 		delivery := read(t, store, failed).delivery
@@ -176,5 +177,40 @@ func TestAllAttemptsOfAnOrganization(t *testing.T) {
 			}
 			requireEqual(t, want, got)
 		})
+	}
+}
+
+func TestStatisticsFollowTheRetentionOfAnOrganization(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	midnight := accepted().Truncate(24 * time.Hour)
+	short, other := uuid.New(), uuid.New()
+	var records []*deliveryv1.Record
+	for _, at := range []time.Time{midnight.Add(-49 * time.Hour), midnight.Add(-time.Nanosecond), midnight, midnight.Add(time.Hour)} {
+		for _, webhook := range []uuid.UUID{short, other} {
+			record := took(webhook, at, time.Second, core.ErrorStatus)
+			record.State, record.Time = deliveryv1.Delivery_STATE_DEAD_LETTERED, timestamppb.New(at)
+			if webhook == other {
+				record.Organization = "other"
+			}
+			records = append(records, record)
+		}
+	}
+	require.NoError(t, write(t, store, records))
+	// Their deliveries were accepted later: there is none to remove.
+	_, err := store.Retain(newContext(t), "acme", midnight.Add(5*time.Hour))
+	require.NoError(t, err)
+	for organization, want := range map[string]int{"acme": 2, "other": 4} {
+		webhook := short
+		if organization == "other" {
+			webhook = other
+		}
+		got, err := store.Statistics(newContext(t), organization, webhook, midnight.AddDate(0, 0, -3), midnight.AddDate(0, 0, 3))
+		require.NoError(t, err)
+		require.Len(t, got, want, organization)
+		for _, hour := range got {
+			require.EqualValues(t, 1, hour.GetAttemptCount())
+			require.EqualValues(t, 1, hour.GetDeadLetterCount())
+		}
 	}
 }

@@ -111,3 +111,65 @@ func TestErasedAttemptsSayNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, n)
 }
+
+func TestWhatWasSentSinceItsDeadLetter(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	died := accepted().Add(time.Hour)
+	record := func(attempts int32, attempted bool, state deliveryv1.Delivery_State, at time.Time) *deliveryv1.Record {
+		r := newRecord()
+		r.AttemptCount, r.State, r.Time = attempts, state, timestamppb.New(at)
+		if !attempted {
+			r.Attempt = nil
+		}
+		return r
+	}
+	const pending, dead, succeeded = deliveryv1.Delivery_STATE_PENDING, deliveryv1.Delivery_STATE_DEAD_LETTERED, deliveryv1.Delivery_STATE_SUCCEEDED
+	late := died.Add(24 * time.Hour)
+	for name, test := range map[string]struct {
+		row  *deliveryv1.Record
+		sent bool
+	}{
+		"the dead letter":                      {record(3, true, dead, late), false},
+		"an earlier attempt, by a clock ahead": {record(2, true, pending, late), false},
+		"the last one":                         {record(3, true, pending, late), false},
+		"a wait before it died":                {record(3, false, pending, died.Add(-time.Second)), false},
+		"its replay":                           {record(3, false, pending, late), true},
+		"another attempt":                      {record(4, true, succeeded, late), true},
+		"one of a worker that died before it":  {record(4, true, pending, died.Add(-time.Second)), false},
+		"one that failed, too":                 {record(4, true, pending, late), true},
+		"another death":                        {record(4, true, dead, late), false},
+	} {
+		require.NoError(t, write(t, store, []*deliveryv1.Record{test.row}))
+		sent, err := store.SentSince(newContext(t), []pgstore.Since{
+			{Delivery: "none"}, {Delivery: uuid.NewString(), AcceptedAt: accepted(), Time: died},
+			{Delivery: test.row.GetDelivery(), AcceptedAt: accepted(), Attempts: 3, Time: died},
+		})
+		require.NoError(t, err)
+		require.Equal(t, test.sent, sent[test.row.GetDelivery()], name)
+		require.LessOrEqual(t, len(sent), 1)
+	}
+}
+
+// What waits for a webhook that is gone ends, whatever the clock says of whoever let it wait.
+func TestWhatWaitsForAWebhookThatIsGoneIsDropped(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	waits := newRecord()
+	waits.State, waits.Time = deliveryv1.Delivery_STATE_PENDING, timestamppb.New(accepted().Add(time.Hour))
+	done, others := next(waits, deliveryv1.Delivery_STATE_SUCCEEDED), newRecord()
+	done.Delivery = uuid.NewString()
+	others.State = deliveryv1.Delivery_STATE_PENDING
+	require.NoError(t, write(t, store, []*deliveryv1.Record{waits, done, others}))
+	gone := &deliveryv1.Record{
+		Id: uuid.NewString(), Organization: "acme", Webhook: waits.GetWebhook(), Time: timestamppb.New(accepted()),
+		State: deliveryv1.Delivery_STATE_DROPPED, Reason: "webhook_deleted",
+	}
+	require.NoError(t, write(t, store, []*deliveryv1.Record{gone}))
+	require.Equal(t, deliveryv1.Delivery_STATE_DROPPED, read(t, store, waits).delivery.GetState())
+	require.Equal(t, "webhook_deleted", read(t, store, waits).delivery.GetReason())
+	require.Equal(t, deliveryv1.Delivery_STATE_SUCCEEDED, read(t, store, done).delivery.GetState())
+	require.Equal(t, deliveryv1.Delivery_STATE_PENDING, read(t, store, others).delivery.GetState())
+	require.NoError(t, write(t, store, []*deliveryv1.Record{waits}))
+	require.Equal(t, deliveryv1.Delivery_STATE_DROPPED, read(t, store, waits).delivery.GetState(), "that came before")
+}

@@ -43,6 +43,7 @@ func attempt(row sqlcgen.DeliveryAttempt) *deliveryv1.Attempt {
 		RequestUrl:        row.RequestUrl,
 		StatusCode:        row.StatusCode,
 		ResponseTruncated: row.ResponseTruncated,
+		RequestTruncated:  row.RequestTruncated,
 		ErrorClass:        row.ErrorClass,
 		ErrorMessage:      row.ErrorMessage,
 		NextAttemptTime:   optionalTime(row.NextAttemptTime),
@@ -81,9 +82,9 @@ func optionalDuration(ns int64) *durationpb.Duration {
 	return durationpb.New(time.Duration(ns))
 }
 
-func decodeHeaders(encoded []byte) ([]*deliveryv1.Header, error) {
+func decodeHeaders(encoded string) ([]*deliveryv1.Header, error) {
 	var pairs [][2]string
-	if err := json.Unmarshal(encoded, &pairs); err != nil {
+	if err := json.Unmarshal([]byte(encoded), &pairs); err != nil {
 		return nil, fmt.Errorf("decode headers: %w", err)
 	}
 	headers := make([]*deliveryv1.Header, len(pairs))

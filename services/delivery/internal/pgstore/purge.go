@@ -15,12 +15,15 @@ import (
 // purgeBatch is how many deliveries are removed in one transaction.
 const purgeBatch = 1000
 
+// always is after everything.
+func always() time.Time { return time.Date(math.MaxInt16, 1, 1, 0, 0, 0, 0, time.UTC) }
+
 // Purge removes every row of an organization and returns how many there were. Interrupted and called again, it goes on
 // with what is left. Errors: fault.Unavailable.
 func (s *Store) Purge(ctx context.Context, organization string) (removed int64, err error) {
 	q := sqlcgen.New(s.pool)
 	for {
-		n, err := purgeDeliveries(ctx, q, organization, time.Date(math.MaxInt16, 1, 1, 0, 0, 0, 0, time.UTC))
+		n, err := purgeDeliveries(ctx, q, organization, always())
 		removed += n.Deliveries + n.Attempts
 		if err != nil {
 			return removed, err
@@ -29,7 +32,10 @@ func (s *Store) Purge(ctx context.Context, organization string) (removed int64, 
 			break
 		}
 	}
-	for _, purge := range []func(context.Context, string) (int64, error){q.PurgeHealth, q.PurgeCounts, q.PurgeAttemptHours, q.PurgeDeadLetterHours} {
+	hours := func(ctx context.Context, organization string) (int64, error) {
+		return q.PurgeHours(ctx, sqlcgen.PurgeHoursParams{Organization: organization, Before: always()})
+	}
+	for _, purge := range []func(context.Context, string) (int64, error){q.PurgeHealth, q.PurgeCounts, hours} {
 		n, err := purge(ctx, organization)
 		if err != nil {
 			return removed, pg.Fault(fmt.Errorf("remove what is known of an organization: %w", err))
@@ -40,7 +46,7 @@ func (s *Store) Purge(ctx context.Context, organization string) (removed int64, 
 }
 
 // Retain removes the deliveries of an organization whose events were accepted on the days before the one of keepFrom,
-// and returns how many there were. One instance does so at a time: while another does, nothing is done.
+// and the statistics of those days, and returns how many deliveries there were. One instance does so at a time: while another does, nothing is done.
 func (s *Store) Retain(ctx context.Context, organization string, keepFrom time.Time) (removed int64, err error) {
 	for {
 		var n sqlcgen.PurgeDeliveriesRow
@@ -51,8 +57,14 @@ func (s *Store) Retain(ctx context.Context, organization string, keepFrom time.T
 			if err != nil || !locked {
 				return err
 			}
-			n, err = purgeDeliveries(ctx, q, organization, day(keepFrom))
-			return err
+			if n, err = purgeDeliveries(ctx, q, organization, day(keepFrom)); err != nil || n.Deliveries > 0 {
+				return err
+			}
+			// The last time round.
+			if _, err = q.PurgeHours(ctx, sqlcgen.PurgeHoursParams{Organization: organization, Before: day(keepFrom)}); err != nil {
+				return fmt.Errorf("remove statistics: %w", err)
+			}
+			return nil
 		})
 		if err != nil || n.Deliveries == 0 {
 			return removed, pg.Fault(err)

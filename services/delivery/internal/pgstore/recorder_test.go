@@ -138,6 +138,11 @@ func TestCheckLooksAtEveryWebhookThatFails(t *testing.T) {
 	for _, health := range due {
 		require.NotZero(t, health.Reached&core.LevelDisable)
 	}
+	looked := 0
+	require.NoError(t, store.CheckHealth(newContext(t), func(*pgstore.WebhookHealth) { looked++ }))
+	require.Equal(t, count, looked, "it is not yet taken")
+	_, err = pool.Exec(newContext(t), "UPDATE delivery.webhook_health SET reported = reached")
+	require.NoError(t, err)
 	require.NoError(t, store.CheckHealth(newContext(t), func(*pgstore.WebhookHealth) { t.Error("there is nothing more to reach") }))
 }
 

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -42,7 +43,7 @@ func rows(records []*deliveryv1.Record) (*columns, error) {
 		}
 	}
 	for delivery, record := range newest {
-		if err := c.addDelivery(record, last[delivery].GetAttempt()); err != nil {
+		if err := c.addDelivery(record, last[delivery]); err != nil {
 			return nil, err
 		}
 	}
@@ -57,14 +58,36 @@ func (c *columns) days() []time.Time {
 	return slices.Compact(days)
 }
 
+// keepNewer keeps the newest record of a delivery. They come in the order of the stream, in which one may be late.
 func keepNewer(newest map[string]*deliveryv1.Record, record *deliveryv1.Record) {
 	have := newest[record.GetDelivery()]
-	if have == nil || !record.GetTime().AsTime().Before(have.GetTime().AsTime()) {
+	if have == nil || cmp.Or(cmp.Compare(record.GetEventSequence(), have.GetEventSequence()), cmp.Compare(reach(record), version(have))) >= 0 {
 		newest[record.GetDelivery()] = record
 	}
 }
 
-func (c *columns) addDelivery(record *deliveryv1.Record, last *deliveryv1.Attempt) error {
+// version is how far a delivery has come with a record, whatever the time was on the worker that wrote it: attempts
+// follow each other, and what follows from one, its timer, its end, or a replay, has no attempt of its own.
+func version(record *deliveryv1.Record) int64 {
+	v := 2 * int64(record.GetAttemptCount())
+	if record.GetAttempt() == nil {
+		v++
+	}
+	return v
+}
+
+// reach is up to which version a record counts. The end of a delivery whose worker has died after an attempt does not know
+// of that one.
+func reach(record *deliveryv1.Record) int64 {
+	v := version(record)
+	if state := record.GetState(); record.GetAttempt() == nil &&
+		(state == deliveryv1.Delivery_STATE_DEAD_LETTERED || state == deliveryv1.Delivery_STATE_DROPPED) {
+		v += 2
+	}
+	return v
+}
+
+func (c *columns) addDelivery(record, last *deliveryv1.Record) error {
 	id, webhook, err := ids(record)
 	if err != nil {
 		return err
@@ -87,15 +110,20 @@ func (c *columns) addDelivery(record *deliveryv1.Record, last *deliveryv1.Attemp
 	d.AcceptTime = append(d.AcceptTime, accepted)
 	d.State = append(d.State, int16(record.GetState())) //nolint:gosec // G115: an enum of five values
 	d.Reason = append(d.Reason, record.GetReason())
-	d.AttemptCount = append(d.AttemptCount, record.GetAttemptCount())
+	attempts := record.GetAttemptCount()
+	if last.GetEventSequence() == record.GetEventSequence() {
+		attempts = max(attempts, last.GetAttemptCount())
+	}
+	d.AttemptCount = append(d.AttemptCount, attempts)
 	d.UpdateTime = append(d.UpdateTime, record.GetTime().AsTime())
 	d.NextAttemptTime = append(d.NextAttemptTime, orZero(record.GetNextAttemptTime()))
 	status := int32(-1)
 	if last != nil {
-		status = last.GetStatusCode()
+		status = last.GetAttempt().GetStatusCode()
 	}
 	d.LastStatusCode = append(d.LastStatusCode, status)
-	d.LastErrorClass = append(d.LastErrorClass, last.GetErrorClass())
+	d.LastErrorClass = append(d.LastErrorClass, last.GetAttempt().GetErrorClass())
+	d.Version = append(d.Version, version(record))
 	return nil
 }
 
@@ -141,6 +169,7 @@ func (c *columns) addAttempt(record *deliveryv1.Record) error {
 	a.TlsNs = append(a.TlsNs, int64(attempt.GetTlsDuration().AsDuration()))
 	a.FirstByteNs = append(a.FirstByteNs, int64(attempt.GetFirstByteDuration().AsDuration()))
 	a.RemoteAddress = append(a.RemoteAddress, attempt.GetRemoteAddress())
+	a.RequestTruncated = append(a.RequestTruncated, attempt.GetRequestTruncated())
 	return c.addPayload(accepted, delivery, id, attempt)
 }
 
@@ -181,14 +210,14 @@ func nonNil(body []byte) []byte {
 }
 
 // encodeHeaders writes headers as a list of [name, value], which keeps their order.
-func encodeHeaders(headers []*deliveryv1.Header) ([]byte, error) {
+func encodeHeaders(headers []*deliveryv1.Header) (string, error) {
 	pairs := make([][2]string, len(headers))
 	for i, header := range headers {
 		pairs[i] = [2]string{header.GetName(), header.GetValue()}
 	}
 	encoded, err := json.Marshal(pairs)
 	if err != nil {
-		return nil, fmt.Errorf("encode headers: %w", err)
+		return "", fmt.Errorf("encode headers: %w", err)
 	}
-	return encoded, nil
+	return string(encoded), nil
 }

@@ -24,7 +24,7 @@ func TestWrittenRecordIsReadAsItWas(t *testing.T) {
 	record.NextAttemptTime = timestamppb.New(accepted().Add(5 * time.Second))
 	record.Attempt.NextAttemptTime = record.NextAttemptTime
 	record.Attempt.StatusCode = 503
-	record.Attempt.ResponseTruncated = true
+	record.Attempt.ResponseTruncated, record.Attempt.RequestTruncated = true, true
 	record.Attempt.ErrorClass, record.Attempt.ErrorMessage = "status", "the receiver answered with status 503"
 	require.NoError(t, write(t, store, []*deliveryv1.Record{record}))
 
@@ -87,6 +87,73 @@ func TestOrderOfRecordsDoesNotMatter(t *testing.T) {
 	}
 }
 
+// TestClocksDoNotDecide has records of workers whose clocks differ by days.
+func TestClocksDoNotDecide(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	const pending, dead, succeeded = deliveryv1.Delivery_STATE_PENDING, deliveryv1.Delivery_STATE_DEAD_LETTERED, deliveryv1.Delivery_STATE_SUCCEEDED
+	record := func(attempts int32, attempted bool, state deliveryv1.Delivery_State) *deliveryv1.Record {
+		r := newRecord()
+		r.Delivery, r.AttemptCount, r.State = "", attempts, state
+		r.Time = timestamppb.New(accepted().AddDate(0, 0, int(-attempts)).Add(rand.N(48 * time.Hour)).Truncate(time.Second))
+		if r.Attempt.Number = attempts; !attempted {
+			r.Attempt = nil
+		}
+		return r
+	}
+	for name, life := range map[string]struct {
+		records []*deliveryv1.Record
+		last    int // decides
+	}{
+		"an attempt follows another":                  {[]*deliveryv1.Record{record(1, true, pending), record(2, true, succeeded)}, 1},
+		"which is taken in late":                      {[]*deliveryv1.Record{record(2, true, succeeded), record(1, true, pending)}, 0},
+		"what follows from an attempt":                {[]*deliveryv1.Record{record(2, true, pending), record(2, false, dead)}, 1},
+		"which is taken in late, or twice":            {[]*deliveryv1.Record{record(2, true, pending), record(2, false, dead), record(2, true, pending)}, 1},
+		"the end after a worker died with an attempt": {[]*deliveryv1.Record{record(2, true, pending), record(1, false, dead)}, 1},
+		"which is replayed":                           {[]*deliveryv1.Record{record(2, true, pending), record(1, false, dead), record(1, false, pending), record(2, true, succeeded)}, 3},
+		"an attempt that was made twice":              {[]*deliveryv1.Record{record(2, true, pending), record(2, true, succeeded)}, 1},
+		"a replay":                                    {[]*deliveryv1.Record{record(2, true, dead), record(2, false, pending), record(2, false, dead)}, 2},
+		"a replay that is recorded after its call":    {[]*deliveryv1.Record{record(2, true, dead), record(3, true, succeeded), record(2, false, pending)}, 1},
+	} {
+		for _, together := range []bool{true, false} {
+			id, attempts := uuid.NewString(), int32(0)
+			var all []*deliveryv1.Record
+			for _, r := range life.records {
+				attempts = max(attempts, r.GetAttemptCount())
+				r = proto.CloneOf(r)
+				r.Id, r.Delivery = uuid.Must(uuid.NewV7()).String(), id
+				all = append(all, r)
+			}
+			if together {
+				require.NoError(t, write(t, store, all))
+			} else {
+				for _, r := range all {
+					require.NoError(t, write(t, store, []*deliveryv1.Record{r}))
+				}
+			}
+			got := read(t, store, all[0]).delivery
+			want := all[life.last]
+			require.Equal(t, want.GetState(), got.GetState(), name)
+			require.Equal(t, attempts, got.GetAttemptCount(), name)
+			require.Equal(t, want.GetTime().AsTime(), got.GetUpdateTime().AsTime(), name)
+		}
+	}
+}
+
+func TestEventAcceptedAgainOnTheSameDay(t *testing.T) {
+	t.Parallel()
+	store, _ := setup(t)
+	first := newRecord()
+	first.AttemptCount, first.Attempt.Number, first.State = 5, 5, deliveryv1.Delivery_STATE_DEAD_LETTERED
+	again := next(first, deliveryv1.Delivery_STATE_SUCCEEDED)
+	again.EventSequence, again.AttemptCount, again.Attempt.Number = 99, 1, 1
+	again.AcceptTime = timestamppb.New(accepted().Add(time.Microsecond))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{first}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{again}))
+	require.NoError(t, write(t, store, []*deliveryv1.Record{first}))
+	requireEqual(t, []*deliveryv1.Delivery{wanted(again)}, []*deliveryv1.Delivery{read(t, store, first).delivery})
+}
+
 func TestOlderRecordAddsItsAttemptOnly(t *testing.T) {
 	t.Parallel()
 	store, _ := setup(t)
@@ -116,7 +183,7 @@ func TestAnyBytesAndLettersSurvive(t *testing.T) {
 	record.Attempt.RequestBody = all
 	record.Attempt.ResponseBody = append([]byte{0, 0xff, 0xfe, 0x80}, all...)
 	record.Attempt.ErrorMessage = "ошибка"
-	record.Attempt.ResponseHeaders = []*deliveryv1.Header{{Name: "X-Ü", Value: "\u0001 \"quoted\" \\u0000 会议"}}
+	record.Attempt.ResponseHeaders = []*deliveryv1.Header{{Name: "X-Ü", Value: "\u0000\u0001 \"quoted\" \\u0000 会议"}}
 	empty := newRecord()
 	empty.Attempt.RequestBody, empty.Attempt.ResponseBody = nil, nil
 	empty.Attempt.RequestHeaders, empty.Attempt.ResponseHeaders = nil, nil
@@ -140,7 +207,7 @@ func TestUnstorableRecordIsRefusedWithItsBatch(t *testing.T) {
 		"webhook":  func(r *deliveryv1.Record) { r.Webhook = "" },
 		"attempt":  func(r *deliveryv1.Record) { r.Id = strings.Repeat("z", 36) },
 		"text":     func(r *deliveryv1.Record) { r.Reason = "a\x00b" },
-		"header":   func(r *deliveryv1.Record) { r.Attempt.ResponseHeaders[0].Value = "a\x00b" },
+		"message":  func(r *deliveryv1.Record) { r.Attempt.ErrorMessage = "a\x00b" },
 		"time":     func(r *deliveryv1.Record) { r.Time = nil },
 		"accepted": func(r *deliveryv1.Record) { r.AcceptTime = &timestamppb.Timestamp{Seconds: 1 << 60} },
 	} {

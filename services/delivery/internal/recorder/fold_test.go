@@ -25,12 +25,15 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/recorder"
 )
 
-// subscription notes what it is told, as often as it is told; the first calls fail.
+// subscription notes what it is told, as often as it is told; the first calls fail, and those about some webhooks always
+// do, or have no effect.
 type subscription struct {
-	mu     sync.Mutex
-	fails  int
-	health []*configv1.ReportWebhookHealthRequest
-	counts []*configv1.ReportDeadLettersRequest_Count
+	mu      sync.Mutex
+	fails   int
+	breaks  map[string]bool
+	refuses map[string]bool
+	health  []*configv1.ReportWebhookHealthRequest
+	counts  []*configv1.ReportDeadLettersRequest_Count
 }
 
 func (s *subscription) fail() error {
@@ -47,7 +50,10 @@ func (s *subscription) ReportWebhookHealth(
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.health = append(s.health, request)
-	return &configv1.ReportWebhookHealthResponse{}, s.fail()
+	if s.breaks[request.GetWebhook()] {
+		return nil, status.Error(codes.Internal, "a defect")
+	}
+	return &configv1.ReportWebhookHealthResponse{Effective: !s.refuses[request.GetWebhook()]}, s.fail()
 }
 
 func (s *subscription) ReportDeadLetters(

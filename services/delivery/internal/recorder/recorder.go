@@ -205,7 +205,8 @@ const (
 )
 
 // store writes one batch, for as long as it takes, and returns the position after it. When Postgres refuses a record
-// each half is written by itself, so that one bad record does not hold up the others.
+// each half is written by itself, so that one bad record does not hold up the others. What it says of the delivery and
+// its webhook matters more than what was sent and got, without which it is written once more.
 func (r *Recorder) store(ctx context.Context, batch []entry, position uint64) (uint64, error) {
 	reached := batch[len(batch)-1].sequence
 	err := lifecycle.Retry(ctx, r.Logger, "write records", minWriteWait, maxWriteWait, func(ctx context.Context) error {
@@ -222,6 +223,9 @@ func (r *Recorder) store(ctx context.Context, batch []entry, position uint64) (u
 		return position, pgstore.ErrLeaseLost // not permanent any more: it can be had again
 	case ctx.Err() != nil:
 		return position, err
+	case len(batch) == 1 && batch[0].shorten():
+		r.Logger.WarnContext(ctx, "record cannot be stored and is shortened", "sequence", reached, "error", err)
+		return r.store(ctx, batch, position)
 	case len(batch) == 1:
 		r.leaveOut(ctx, reached, err)
 		return r.store(ctx, []entry{{sequence: reached}}, position)
@@ -249,10 +253,11 @@ func (r *Recorder) batch(entries []entry, position uint64) pgstore.Batch {
 }
 
 // threshold returns when the webhook of an attempt is disabled. Attempts of an earlier generation do not count, nor do
-// those for operational triggers: a webhook must not be disabled by what tells of another that was.
+// those for operational triggers: a webhook must not be disabled by what tells of another that was. Nor do those that
+// were under way when it was paused: what waits for it is kept.
 func (r *Recorder) threshold(record *deliveryv1.Record) (core.Threshold, bool) {
 	webhook, ok := r.Configuration.Webhook(record.GetWebhook())
-	if !ok || record.GetWebhookGeneration() < max(webhook.Generation, 1) || r.Configuration.Operational(record.GetTrigger()) {
+	if !ok || webhook.Status == core.StatusPaused || record.GetWebhookGeneration() < max(webhook.Generation, 1) || r.Configuration.Operational(record.GetTrigger()) {
 		return core.Threshold{}, false
 	}
 	return webhook.Threshold, true

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
@@ -62,6 +64,70 @@ func TestBadRecordsHoldUpNobody(t *testing.T) {
 	requireStored(t, pool, ids)
 	e.requireSettled(t, pool)
 	require.Equal(t, 3, e.leftOut())
+}
+
+// What a receiver says must not hide what it does.
+func TestRecordIsStoredWithoutWhatPostgresRefuses(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	webhook := e.webhook(1, core.Threshold{Consecutive: 10})
+	record := newRecord()
+	record.Webhook, record.WebhookGeneration, record.State = webhook, 1, deliveryv1.Delivery_STATE_PENDING
+	record.Attempt.ErrorClass, record.Attempt.ErrorMessage, record.Attempt.StatusCode = core.ErrorTLS, "valid for a\x00b.example", 0
+	record.Attempt.RequestBody = []byte("{}")
+	e.publishRecord(t, record)
+	ids := append(e.publish(t, 20), record.GetDelivery())
+	run(t, grace, e.recorder(pgstore.New(pool)))
+	requireStored(t, pool, ids)
+	require.Zero(t, e.leftOut())
+	store := pgstore.New(pool)
+	attempts, _, err := store.Attempts(newContext(t), "acme", uuid.MustParse(record.GetDelivery()), pgstore.AttemptCursor{}, 10)
+	require.NoError(t, err)
+	require.Len(t, attempts, 1)
+	require.Equal(t, core.ErrorTLS, attempts[0].GetErrorClass())
+	require.Empty(t, attempts[0].GetErrorMessage())
+	require.Empty(t, attempts[0].GetRequestBody())
+	require.True(t, attempts[0].GetRequestTruncated())
+	health, err := store.Health(newContext(t), "acme", uuid.MustParse(webhook))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, health.ConsecutiveFailures)
+}
+
+// sizedStore notes how much it is given at once.
+type sizedStore struct {
+	*pgstore.Store
+	greatest atomic.Int64
+}
+
+func (s *sizedStore) Write(ctx context.Context, batch pgstore.Batch, ttl time.Duration) error {
+	var bytes int64
+	for _, record := range batch.Records {
+		bytes += int64(len(record.GetAttempt().GetRequestBody()))
+	}
+	s.greatest.Store(max(s.greatest.Load(), bytes))
+	return s.Store.Write(ctx, batch, ttl)
+}
+
+func TestLargeRecordsComeInSmallBatches(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	var ids []string
+	for i := range 40 {
+		record := newRecord()
+		record.Attempt.RequestBody = make([]byte, 1_000_000)
+		if i%4 == 0 {
+			record.Attempt.RequestBody = nil
+		}
+		e.publishRecord(t, record)
+		ids = append(ids, record.GetDelivery())
+	}
+	store := &sizedStore{Store: pgstore.New(pool)}
+	run(t, grace, e.recorder(store))
+	requireStored(t, pool, ids)
+	require.LessOrEqual(t, store.greatest.Load(), int64(9<<20))
+	require.Greater(t, store.greatest.Load(), int64(1<<20), "they do come together")
 }
 
 func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {

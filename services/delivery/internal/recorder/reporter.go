@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/meetwire/meetwire/pkg/fault"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
@@ -19,7 +21,7 @@ import (
 
 // Findings is what there is to report.
 type Findings interface {
-	// CheckHealth has every webhook that fails for a time looked at.
+	// CheckHealth has every webhook that fails for a time, or that is to be disabled, looked at.
 	CheckHealth(ctx context.Context, check func(*pgstore.WebhookHealth)) error
 	// DueHealth returns webhooks of which a stage is to be reported, by id.
 	DueHealth(ctx context.Context, after uuid.UUID, size int) ([]pgstore.WebhookHealth, error)
@@ -114,57 +116,128 @@ func (r *Reporter) attempt(ctx context.Context, failed string, do func(context.C
 	}
 }
 
-// checkHealth finds what is reached by the passing of time.
+// checkHealth finds what is reached by the passing of time, and what is not any more because a threshold was changed.
 func (r *Reporter) checkHealth(ctx context.Context) error {
 	return r.Findings.CheckHealth(ctx, func(h *pgstore.WebhookHealth) {
-		webhook, ok := r.Configuration.Webhook(h.Webhook.String())
+		webhook := r.same(h)
 		// While it is paused nothing is sent, and so nothing can succeed.
-		if ok && webhook.Status == core.StatusActive && webhook.Generation == h.Generation {
-			h.Check(webhook.Threshold, r.Now())
+		if webhook == nil || webhook.Status != core.StatusActive {
+			return
 		}
+		if h.Reached&core.LevelDisable != 0 && !passed(h.Health, webhook.Threshold, r.Now()) {
+			h.Reached, h.Reported, h.Reason = h.Reached&^core.LevelDisable, h.Reported&^core.LevelDisable, core.ReasonConsecutiveFailures
+		}
+		h.Check(webhook.Threshold, r.Now())
 	})
 }
 
-// reportHealth reports every stage that was reached, the lowest of a webhook first.
+// same returns the webhook that a finding is about, or nil when it is not known or its generation is another.
+func (r *Reporter) same(h *pgstore.WebhookHealth) *core.Webhook {
+	webhook, ok := r.Configuration.Webhook(h.Webhook.String())
+	if !ok || webhook.Generation != h.Generation {
+		return nil
+	}
+	return webhook
+}
+
+// passed reports whether a webhook has passed a threshold: it may not be the one that it had when it was found to be.
+func passed(h core.Health, t core.Threshold, now time.Time) bool {
+	if t.Gone && h.Reason == core.ReasonGone {
+		return true
+	}
+	h.Reached = 0
+	h.Check(t, now)
+	return h.Reached&core.LevelDisable != 0
+}
+
+// early reports whether a stage is not to be reported now: a webhook is not disabled while it is paused, since what waits
+// for it is kept, nor by a threshold that it has not any more, which checkHealth will find.
+func (r *Reporter) early(h *pgstore.WebhookHealth, level core.Level) bool {
+	webhook := r.same(h)
+	if level != core.LevelDisable || webhook == nil {
+		return false
+	}
+	return webhook.Status == core.StatusPaused || webhook.Status == core.StatusActive && !passed(h.Health, webhook.Threshold, r.Now())
+}
+
+// reportHealth reports every stage that was reached, the lowest of a webhook first. One that cannot be reported does not
+// hold up those of other webhooks, unless subscription is away.
 func (r *Reporter) reportHealth(ctx context.Context) error {
 	var after uuid.UUID
+	var failed []error
 	for {
 		page, err := r.Findings.DueHealth(ctx, after, reportPage)
 		if err != nil {
-			return err
+			return errors.Join(append(failed, err)...)
 		}
-		for _, health := range page {
-			for level := health.Due(); level != 0; level = health.Due() {
-				if err := r.reportLevel(ctx, health, level); err != nil {
-					return err
-				}
-				health.Reported |= level
+		for i := range page {
+			err := r.reportWebhook(ctx, &page[i])
+			if err == nil {
+				continue
+			}
+			if failed = append(failed, err); away(err) || len(failed) == maxFailed {
+				return errors.Join(failed...)
 			}
 		}
 		if len(page) < reportPage {
-			return nil
+			return errors.Join(failed...)
 		}
 		after = page[len(page)-1].Webhook
 	}
 }
 
-func (r *Reporter) reportLevel(ctx context.Context, health pgstore.WebhookHealth, level core.Level) error {
+// maxFailed is after how many failures reporting is left until later.
+const maxFailed = 100
+
+// away reports whether an error says that other reports would fail as well.
+func away(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled ||
+		fault.Is(err, fault.Unavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// reportWebhook reports the stages of one webhook.
+func (r *Reporter) reportWebhook(ctx context.Context, health *pgstore.WebhookHealth) error {
+	for level := health.Due(); level != 0 && !r.early(health, level); level = health.Due() {
+		taken, err := r.reportLevel(ctx, health, level)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			return nil // later
+		}
+		if err := r.Findings.MarkReported(ctx, health.Webhook, health.Generation, level); err != nil {
+			return err
+		}
+		health.Reported |= level
+	}
+	return nil
+}
+
+// reportLevel reports a stage. It returns false when a webhook should have been disabled and was not, as far as is known
+// here: then its threshold was changed, or it was disabled already, and the word of that is on its way here.
+func (r *Reporter) reportLevel(ctx context.Context, health *pgstore.WebhookHealth, level core.Level) (taken bool, err error) {
 	reason := health.Reason
 	if highest := health.Reached < level<<1; level == core.LevelFirst || !highest && reason == core.ReasonGone {
 		reason = core.ReasonConsecutiveFailures // the reason that is kept is that of the highest stage
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	_, err := r.Subscription.ReportWebhookHealth(ctx, &configv1.ReportWebhookHealthRequest{
+	response, err := r.Subscription.ReportWebhookHealth(ctx, &configv1.ReportWebhookHealthRequest{
 		Organization: health.Organization, Webhook: health.Webhook.String(), Generation: health.Generation,
 		Level: wireLevel(level), Reason: reason, ConsecutiveFailures: health.ConsecutiveFailures,
 		FailingSince: timestampOrNil(health.FailingSince), LastStatus: int32(health.LastStatus), //nolint:gosec // G115: three digits
 		LastErrorClass: health.LastErrorClass,
 	})
+	refused := err != nil
 	if err = r.done(ctx, "webhook_health", err); err != nil {
-		return err
+		return false, err
 	}
-	return r.Findings.MarkReported(ctx, health.Webhook, health.Generation, level)
+	if refused || response.GetEffective() || level != core.LevelDisable {
+		return true, nil
+	}
+	webhook := r.same(health)
+	return webhook == nil || webhook.Status == core.StatusDisabled, nil
 }
 
 // reportCounts reports the dead letters of the minutes that are over.

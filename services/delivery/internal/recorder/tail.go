@@ -19,6 +19,9 @@ import (
 const (
 	batchSize  = 500
 	batchDelay = 50 * time.Millisecond
+	batchBytes = 8 << 20
+	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have.
+	pullBytes = 8 << 20
 )
 
 // consumerLife is how long the server keeps the consumer of an instance that has gone away.
@@ -28,6 +31,21 @@ const consumerLife = time.Minute
 type entry struct {
 	sequence uint64
 	record   *deliveryv1.Record
+	bytes    int
+}
+
+// shorten leaves out of a record what nothing depends on, and reports false when nothing is left to leave out.
+func (e entry) shorten() bool {
+	attempt := e.record.GetAttempt()
+	if attempt == nil {
+		return false
+	}
+	before := proto.Size(attempt)
+	attempt.RequestTruncated = attempt.GetRequestTruncated() || len(attempt.GetRequestBody()) > 0
+	attempt.ResponseTruncated = attempt.GetResponseTruncated() || len(attempt.GetResponseBody()) > 0
+	attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
+	attempt.RequestUrl, attempt.ErrorMessage, attempt.RemoteAddress = "", "", ""
+	return proto.Size(attempt) < before
 }
 
 // tail reads RECORDS in its order. The server keeps nothing for it: whoever reads knows where to go on.
@@ -57,7 +75,7 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 	idle := time.NewTimer(leaseEvery)
 	defer idle.Stop()
 	var full <-chan time.Time
-	for len(batch) < batchSize {
+	for bytes := 0; len(batch) < batchSize && bytes < batchBytes; {
 		select {
 		case msg, ok := <-t.incoming:
 			if !ok {
@@ -70,7 +88,7 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 				t.close()
 				return nil, err
 			}
-			batch = append(batch, e)
+			batch, bytes = append(batch, e), bytes+e.bytes
 			if full == nil {
 				timer := time.NewTimer(batchDelay)
 				defer timer.Stop()
@@ -103,7 +121,7 @@ func (t *tail) open(ctx context.Context, position uint64) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", bus.StreamRecords, err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(2*batchSize), jetstream.PullExpiry(requestTime))
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(pullBytes), jetstream.PullExpiry(requestTime))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", bus.StreamRecords, err)
 	}
@@ -136,7 +154,7 @@ func (t *tail) read(msg jetstream.Msg) (entry, error) {
 	}
 	t.expected++
 	t.lag.Set(float64(meta.NumPending))
-	e := entry{sequence: meta.Sequence.Stream, record: new(deliveryv1.Record)}
+	e := entry{sequence: meta.Sequence.Stream, record: new(deliveryv1.Record), bytes: len(msg.Data())}
 	if err := proto.Unmarshal(msg.Data(), e.record); err != nil {
 		// Only delivery itself publishes records.
 		t.logger.Error("record cannot be stored and is left out", "sequence", e.sequence, "error", err)

@@ -48,12 +48,10 @@ func TestSendToManyHosts(t *testing.T) {
 		sendToManyHosts(t, "https", 300)
 	})
 }
-func sendToManyHosts(t *testing.T, scheme string, hosts int64) {
-	t.Helper()
-	const senders, files = 10, 160 // of which 20 may be idle, and 80 open
-	ours := newAuthority(t)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(echo))
-	var open atomic.Int64
+
+// countOpen counts the connections that a receiver has.
+func countOpen(server *httptest.Server) *atomic.Int64 {
+	open := new(atomic.Int64)
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -62,6 +60,15 @@ func sendToManyHosts(t *testing.T, scheme string, hosts int64) {
 			open.Add(-1)
 		}
 	}
+	return open
+}
+
+func sendToManyHosts(t *testing.T, scheme string, hosts int64) {
+	t.Helper()
+	const senders, files = 10, 160 // of which 20 may be idle, and 80 open
+	ours := newAuthority(t)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	open := countOpen(server)
 	if scheme == "http" {
 		server.Start()
 	} else {
@@ -143,13 +150,16 @@ func TestSendWithoutFiles(t *testing.T) {
 		require.NoError(t, err, "%s", output)
 		return
 	}
-	server := receive(t, echo)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+	open := countOpen(server)
+	server.Start()
+	t.Cleanup(server.Close)
 	resolver := serveDNS(t, &zone{names: map[string][]netip.Addr{"receiver.example": addrs("127.0.0.1")}})
 	s := newSender(t, func(c *Config) { c.Resolver = resolver })
 	give := takeFiles(t)
 	for _, host := range []string{"127.0.0.1", "receiver.example"} {
 		request := post("http://" + host + ":" + port(server) + "/")
-		request.Timeout = time.Second
+		request.Timeout = patience / 10
 		began := time.Now()
 		attempt := send(t, s, request)
 		requireFailed(t, attempt, core.ErrorOverload)
@@ -174,6 +184,8 @@ func TestSendWithoutFiles(t *testing.T) {
 		attempt = <-result
 		require.Empty(t, attempt.ErrorClass, attempt.ErrorMessage)
 		s.Close()
+		require.Eventually(t, func() bool { return open.Load() == 0 && s.dialer.open.Load() == 0 }, patience, time.Millisecond,
+			"else their files would become free later")
 		give = takeFiles(t)
 	}
 	give()

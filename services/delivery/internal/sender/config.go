@@ -78,6 +78,15 @@ func boundsOf(files int) bounds {
 	return bounds{attempts: max(files/4, 1), idle: min(max(files/8, 1), maxIdleConns), open: max(files/2, 2)}
 }
 
+// Attempts is how many attempts a sender makes at once with so many files, or as the system says: 0. More would wait in
+// Send for their turn, the healthy ones among them behind those that hang.
+func Attempts(files int) int {
+	if files <= 0 {
+		files = openFiles()
+	}
+	return boundsOf(files).attempts
+}
+
 // openFiles is how many files the system lets this process have open.
 func openFiles() int {
 	const fewest, most = 256, math.MaxInt32

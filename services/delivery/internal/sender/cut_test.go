@@ -40,6 +40,7 @@ func TestSendIsHungUpOn(t *testing.T) {
 		if !test.reset || test.status == 0 { // a reset may overtake what was sent before
 			require.Equal(t, test.status, attempt.StatusCode, name)
 		}
+		require.Equal(t, attempt.StatusCode != 0, attempt.ResponseTruncated, name)
 		if test.status >= 400 {
 			require.Equal(t, "sorry", string(attempt.ResponseBody), name)
 		}
@@ -83,7 +84,7 @@ func TestSendIsCutOffAfterTheStatus(t *testing.T) {
 	for _, status := range []int{200, 500} {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := newSender(t)
-		s.client.Transport = transport(func(*http.Request) (*http.Response, error) {
+		s.transport = transport(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Body: reader(func() error {
 				cancel()
 				return ctx.Err()

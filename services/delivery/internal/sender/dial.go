@@ -2,9 +2,11 @@ package sender
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -14,7 +16,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/target"
 )
 
-// connectTimeout is how long connecting to a receiver may take.
+// connectTimeout is how long connecting to a receiver may take, and then the TLS handshake.
 const connectTimeout = 10 * time.Second
 
 // dialer connects to receivers, directly or through the proxy, and only to addresses that may be called.
@@ -24,6 +26,8 @@ type dialer struct {
 	direct        net.Dialer
 	proxy         *Proxy
 	proxyResolves bool
+	tls           *tls.Config
+	timeout       time.Duration // of a connection, and of a handshake
 
 	limit int64        // of connections that are open or being made
 	open  atomic.Int64 // so many are
@@ -36,8 +40,10 @@ func newDialer(config *Config, limit int) *dialer {
 	policy := target.New(config.Allowed)
 	d := &dialer{
 		policy: policy, resolver: config.Resolver, proxy: config.Proxy, proxyResolves: config.ProxyResolves,
-		direct: net.Dialer{Timeout: connectTimeout, Control: policy.Control, Resolver: config.Resolver},
-		limit:  int64(limit),
+		direct:  net.Dialer{Timeout: connectTimeout, Control: policy.Control, Resolver: config.Resolver},
+		tls:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: config.Roots, NextProtos: []string{"h2", "http/1.1"}},
+		timeout: connectTimeout,
+		limit:   int64(limit),
 	}
 	if d.resolver == nil {
 		d.resolver = net.DefaultResolver
@@ -45,8 +51,72 @@ func newDialer(config *Config, limit int) *dialer {
 	return d
 }
 
-// dial implements http.Transport.DialContext. TLS, with the host's own name, is up to the transport.
+// within returns a context that ends with the time of the attempt that a connection is made for. The transport lets no
+// context of a request end the making of a connection, as others could use it: so those to hosts that never answer
+// would pile up for as long as connecting may take, which can be many times what the attempts may.
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		return context.WithDeadline(ctx, t.deadline)
+	}
+	return context.WithCancel(ctx)
+}
+
+// dial implements http.Transport.DialContext.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	opened, err := d.reach(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// slowTLSError is that a handshake took too long.
+type slowTLSError struct{ limit time.Duration }
+
+func (e *slowTLSError) Error() string { return fmt.Sprintf("no TLS handshake within %s", e.limit) }
+
+// dialTLS implements http.Transport.DialTLSContext. The transport's own handshake would not end with the attempt.
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("split the address: %w", err)
+	}
+	opened, err := d.reach(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName = host
+	secure := tls.Client(opened, config)
+	if err := d.handshake(ctx, secure); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return secure, nil
+}
+
+func (d *dialer) handshake(ctx context.Context, secure *tls.Conn) error {
+	limited, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	hooks := httptrace.ContextClientTrace(ctx)
+	if hooks != nil {
+		hooks.TLSHandshakeStart()
+	}
+	err := secure.HandshakeContext(limited)
+	if hooks != nil {
+		hooks.TLSHandshakeDone(secure.ConnectionState(), err)
+	}
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return &slowTLSError{limit: d.timeout}
+	}
+	return err
+}
+
+// reach makes a connection that is counted, and closes others if there are too many.
+func (d *dialer) reach(ctx context.Context, network, address string) (*conn, error) {
 	if d.open.Add(1) > d.limit {
 		d.relieve()
 	}

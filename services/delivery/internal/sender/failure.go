@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/meetwire/meetwire/pkg/target"
@@ -28,6 +27,7 @@ func classify(err error, timeout time.Duration, at stage) (class, message string
 		op          *net.OpError
 		proxy       *proxyError
 		unreachable *unreachableError
+		slow        *slowTLSError
 	)
 	switch {
 	case starved(err):
@@ -36,6 +36,8 @@ func classify(err error, timeout time.Duration, at stage) (class, message string
 		return core.ErrorProxy, proxy.Error()
 	case isTimeout(err) && at.call != nil && at.call.unanswered():
 		return core.ErrorProxy, "the egress proxy did not answer in time"
+	case errors.As(err, &unreachable) && unreachable.doubtful:
+		return core.ErrorProxy, "the egress proxy has reached no receiver since it last failed to"
 	case errors.As(err, &unreachable):
 		return core.ErrorConnect, "no connection: the egress proxy does not reach the receiver"
 	case errors.Is(err, target.ErrRefused):
@@ -44,13 +46,15 @@ func classify(err error, timeout time.Duration, at stage) (class, message string
 		return core.ErrorDNS, "the host name has no address"
 	case errors.As(err, &dns), isTimeout(err) && at.resolving:
 		return core.ErrorDNS, "the host name could not be looked up"
-	case errors.As(err, &op) && op.Op == "dial" && op.Timeout():
+	case errors.As(err, &slow):
+		return core.ErrorTimeout, slow.Error()
+	case errors.As(err, &op) && op.Op == "dial" && op.Timeout() && !at.over:
 		return core.ErrorTimeout, fmt.Sprintf("no connection within %s", connectTimeout)
 	case isTimeout(err):
 		return core.ErrorTimeout, fmt.Sprintf("no complete answer within %s", timeout)
 	case errors.As(err, &certificate):
 		return core.ErrorTLS, "the certificate is not valid: " + certificate.Err.Error()
-	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &record):
 		return core.ErrorTLS, "the receiver does not speak TLS"
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"):
 		// That is how crypto/tls tells of an alert. One can also come after our side of the handshake.

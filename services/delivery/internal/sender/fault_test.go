@@ -93,6 +93,7 @@ func TestSendOverACutConnection(t *testing.T) {
 		attempt := send(t, newSender(t), request)
 		require.Equal(t, test.class, attempt.ErrorClass, "%s: %s", name, attempt.ErrorMessage)
 		require.Equal(t, test.answered, attempt.StatusCode == test.status, name)
+		require.Equal(t, test.answered, attempt.ResponseTruncated, name)
 	}
 }
 
@@ -184,7 +185,7 @@ func TestSendGivesUpADeadConnectionOfHTTP2(t *testing.T) {
 	n := newNetwork(t, server)
 	url := "https://" + n.proxy.Listen
 	s := ours.trusting(t)
-	settings := s.client.Transport.(*http.Transport).HTTP2
+	settings := s.transport.(*http.Transport).HTTP2
 	require.Positive(t, settings.SendPingTimeout)
 	settings.SendPingTimeout, settings.PingTimeout = 50*time.Millisecond, 50*time.Millisecond
 	require.Empty(t, send(t, s, post(url)).ErrorClass)

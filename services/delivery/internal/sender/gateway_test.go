@@ -27,6 +27,7 @@ type gateway struct {
 	// code of SOCKS. Empty, or 0: it says nothing.
 	answer string
 	code   byte
+	silent string // an address that it says nothing of either
 	// user and password are asked for if they are not empty.
 	user, password string
 
@@ -101,7 +102,7 @@ func (g *gateway) serveHTTP(t *testing.T, config *tls.Config) *gateway {
 		switch {
 		case ok:
 			g.join(conn, to, "HTTP/1.1 200 Connected\r\n\r\n")
-		case g.answer == "":
+		case g.answer == "", request.Host == g.silent:
 			_, _ = io.Copy(io.Discard, conn)
 		default:
 			_, _ = io.WriteString(conn, g.answer)

@@ -28,8 +28,9 @@ type Proxy struct {
 
 	dialer net.Dialer
 	made   time.Time
-	// answered is when it last answered a call, in nanoseconds since it was made.
-	answered atomic.Int64
+	// connected and failed are when it last connected somebody to a receiver, and when it last could not, in nanoseconds
+	// since it was made.
+	connected, failed atomic.Int64
 }
 
 // maxCredential is how long a user's name or password can be for SOCKS, in bytes.
@@ -82,7 +83,12 @@ func (e *proxyError) Error() string { return "the egress proxy " + e.what }
 func (e *proxyError) Unwrap() error { return e.err }
 
 // unreachableError is that the proxy could not connect to the receiver.
-type unreachableError struct{ answer string }
+type unreachableError struct {
+	answer string
+	// doubtful is set when it has connected to nobody since it said so before: then it may be the proxy's own network,
+	// or its DNS, that is down. Of all receivers one is blamed for that, once.
+	doubtful bool
+}
 
 func (e *unreachableError) Error() string { return "the egress proxy answers: " + e.answer }
 
@@ -93,10 +99,10 @@ type call struct {
 }
 
 // unanswered reports whether it is the proxy that keeps an attempt waiting. A proxy that says nothing may be waiting
-// for the receiver itself, so it is not to blame if it has answered somebody else in the meantime.
+// for the receiver itself, so it is not to blame if it has connected somebody else in the meantime.
 func (c *call) unanswered() bool {
 	asked := c.asked.Load()
-	return asked == 0 || c.proxy.answered.Load() < asked
+	return asked == 0 || c.proxy.connected.Load() < asked
 }
 
 func (p *Proxy) clock() int64 { return max(int64(time.Since(p.made)), 1) }
@@ -152,14 +158,28 @@ func (p *Proxy) converse(ctx context.Context, conn net.Conn, c *call, host strin
 		refused     *proxyError
 		unreachable *unreachableError
 	)
-	if err == nil || errors.As(err, &refused) || errors.As(err, &unreachable) {
-		p.answered.Store(p.clock())
+	switch {
+	case err == nil:
+		p.connected.Store(p.clock())
+		return nil
+	case errors.As(err, &unreachable):
+		unreachable.doubtful = p.connected.Load() <= p.failed.Swap(p.clock())
 		return err
-	}
-	if isTimeout(err) {
+	case errors.As(err, &refused):
+		return err
+	case isTimeout(err):
 		return &proxyError{what: "did not answer in time", err: err}
 	}
 	return &proxyError{what: "did not answer as a proxy does", err: err}
+}
+
+// lost reports whether it takes no connections any more.
+func (p *Proxy) lost(ctx context.Context) bool {
+	conn, err := p.dialer.DialContext(ctx, "tcp", p.address)
+	if err == nil {
+		err = conn.Close()
+	}
+	return err != nil
 }
 
 // asks notes that the proxy is told an address now.

@@ -3,7 +3,6 @@ package sender
 import (
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -102,7 +101,7 @@ func TestSendThroughAProxyOnlyToCheckedAddresses(t *testing.T) {
 			"rebind.example": addrs(public, "127.0.0.1", "169.254.169.254"), "inner.example": addrs("10.0.0.1"), "six.example": addrs("fd00::1"),
 		}}
 		s := through(t, ours, z, start(g))
-		requireFailed(t, send(t, s, post("http://rebind.example/")), core.ErrorConnect)
+		requireFailed(t, send(t, s, post("http://rebind.example/")), core.ErrorProxy)
 		for _, host := range []string{
 			"rebind.example", "rebind.example", "inner.example", "six.example", "127.0.0.1", "169.254.169.254", "[::1]", "[::ffff:127.0.0.1]",
 		} {
@@ -197,34 +196,6 @@ func TestSendThroughAProxyThatFails(t *testing.T) {
 	}
 }
 
-func TestSendThroughAProxyThatRefuses(t *testing.T) {
-	t.Parallel()
-	ours := newAuthority(t)
-	z := func() *zone { return &zone{names: map[string][]netip.Addr{"receiver.example": addrs(public)}} }
-	for answer, class := range map[string]string{
-		"400 Bad": core.ErrorProxy, "401 No": core.ErrorProxy, "403 No": core.ErrorProxy, "404 No": core.ErrorProxy, "405 No": core.ErrorProxy,
-		"407 No": core.ErrorProxy, "429 No": core.ErrorProxy, "500 No": core.ErrorProxy, "503 Busy": core.ErrorProxy, "302 No": core.ErrorProxy,
-		"502 No": core.ErrorConnect, "504 No": core.ErrorConnect,
-		"503 No\r\nX-Squid-Error: ERR_CONNECT_FAIL 111": core.ErrorConnect, "503 No\r\nX-Squid-Error: ERR_DNS_FAIL 0": core.ErrorConnect,
-		"503 No\r\nX-Squid-Error: ERR_TOO_BIG 0": core.ErrorProxy,
-	} {
-		g := &gateway{answer: "HTTP/1.1 " + answer + "\r\nContent-Length: 100\r\n\r\nsecret of the proxy"}
-		attempt := send(t, through(t, ours, z(), g.serveHTTP(t, nil).url("http")), post("https://receiver.example/"))
-		requireFailed(t, attempt, class)
-		require.NotContains(t, attempt.ErrorMessage, "secret", answer)
-		require.Empty(t, attempt.ResponseBody, "it is not the receiver's answer")
-		require.Empty(t, attempt.ResponseHeaders)
-	}
-	for code, class := range map[byte]string{
-		1: core.ErrorProxy, 2: core.ErrorProxy, 3: core.ErrorConnect, 4: core.ErrorConnect, 5: core.ErrorConnect, 6: core.ErrorConnect,
-		7: core.ErrorProxy, 8: core.ErrorConnect, 99: core.ErrorProxy,
-	} {
-		g := &gateway{code: code}
-		s := through(t, ours, z(), g.serveSOCKS(t).url("socks5"))
-		require.Equal(t, class, send(t, s, post("https://receiver.example/")).ErrorClass, "code %d", code)
-	}
-}
-
 func TestSendThroughAProxyThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
@@ -239,27 +210,6 @@ func TestSendThroughAProxyThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-func TestSendThroughAProxyThatWaitsForTheReceiver(t *testing.T) {
-	t.Parallel()
-	server := receive(t, echo)
-	g := &gateway{routes: map[string]string{public + ":80": server.Listener.Addr().String()}}
-	z := &zone{names: map[string][]netip.Addr{"good.example": addrs(public), "hangs.example": addrs("93.184.216.35")}}
-	s := through(t, newAuthority(t), z, g.serveHTTP(t, nil).url("http"))
-	request := post("http://hangs.example/")
-	request.Timeout = patience / 5
-	result := make(chan core.Attempt, 1)
-	go func() {
-		attempt, err := s.Send(t.Context(), request)
-		if err != nil {
-			t.Error(err)
-		}
-		result <- attempt
-	}()
-	require.Eventually(t, func() bool { return len(g.addresses()) == 1 }, patience, time.Millisecond)
-	require.Empty(t, send(t, s, post("http://good.example/")).ErrorClass, "it is alive")
-	requireFailed(t, <-result, core.ErrorTimeout)
-}
-
 func TestSendThroughAProxyThatNeverSpeaks(t *testing.T) {
 	t.Parallel()
 	ours := newAuthority(t)
@@ -269,31 +219,6 @@ func TestSendThroughAProxyThatNeverSpeaks(t *testing.T) {
 		request := post("https://receiver.example/")
 		request.Timeout = 200 * time.Millisecond
 		requireFailed(t, send(t, s, request), core.ErrorProxy)
-	}
-}
-
-func TestSendThroughAProxyIsNotBlamedOnIt(t *testing.T) {
-	t.Parallel()
-	ours := newAuthority(t)
-	hangsUp := listen(t, func(conn *net.TCPConn) { _, _ = conn.Read(make([]byte, 1)) })
-	untrusted := secure(t, newAuthority(t), "receiver.example")
-	slow := receive(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		<-r.Context().Done()
-	})
-	for url, test := range map[string]struct{ to, class string }{
-		"http://receiver.example/a":  {to: hangsUp, class: core.ErrorReset},
-		"https://receiver.example/b": {to: hangsUp, class: core.ErrorReset},
-		"https://receiver.example/c": {to: untrusted.Listener.Addr().String(), class: core.ErrorTLS},
-		"http://receiver.example/d":  {to: slow.Listener.Addr().String(), class: core.ErrorTimeout},
-	} {
-		g := &gateway{routes: map[string]string{public + ":80": test.to, public + ":443": test.to}}
-		z := &zone{names: map[string][]netip.Addr{"receiver.example": addrs(public)}}
-		request := post(url)
-		if test.class == core.ErrorTimeout {
-			request.Timeout = 300 * time.Millisecond
-		}
-		requireFailed(t, send(t, through(t, ours, z, g.serveHTTP(t, nil).url("http")), request), test.class)
 	}
 }
 

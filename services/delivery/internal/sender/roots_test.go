@@ -5,7 +5,9 @@ import (
 	"encoding/pem"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,4 +56,33 @@ func TestRootsThatCannotBeRead(t *testing.T) {
 	}
 	_, err := Roots(filepath.Join(t.TempDir(), "missing.pem"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestSendTrustsTheSystemToo runs a process of its own, whose system has other authorities than this one's.
+func TestSendTrustsTheSystemToo(t *testing.T) {
+	t.Parallel()
+	const extra, urls = "MEETWIRE_TEST_EXTRA_CA", "MEETWIRE_TEST_URLS"
+	if path := os.Getenv(extra); path != "" {
+		roots, err := Roots(path)
+		require.NoError(t, err)
+		s, plain := newSender(t, func(c *Config) { c.Roots = roots }), newSender(t)
+		of := strings.Fields(os.Getenv(urls))
+		for i, classes := range [][2]string{{"", ""}, {"", core.ErrorTLS}, {core.ErrorTLS, core.ErrorTLS}} {
+			require.Equal(t, classes[0], send(t, s, post(of[i])).ErrorClass, "number %d, with an extra authority", i)
+			require.Equal(t, classes[1], send(t, plain, post(of[i])).ErrorClass, "number %d, without one", i)
+		}
+		return
+	}
+	system, added, unknown := newAuthority(t), newAuthority(t), newAuthority(t)
+	var of []string
+	for _, authority := range []*authority{system, added, unknown} {
+		certificate := authority.issue(t, net.IPv4(127, 0, 0, 1), time.Now().Add(time.Hour))
+		of = append(of, receiveTLS(t, &tls.Config{Certificates: []tls.Certificate{certificate}}, ok).URL)
+	}
+	command := exec.Command(os.Args[0], "-test.run=^TestSendTrustsTheSystemToo$", "-test.v")
+	command.Env = append(os.Environ(), extra+"="+writeFile(t, added.pem()), urls+"="+strings.Join(of, " "),
+		"SSL_CERT_FILE="+writeFile(t, system.pem()), "SSL_CERT_DIR="+t.TempDir())
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	require.Contains(t, string(output), "--- PASS: TestSendTrustsTheSystemToo")
 }

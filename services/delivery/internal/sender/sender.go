@@ -5,14 +5,13 @@ package sender
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
@@ -28,11 +27,11 @@ const idleConnTimeout = 60 * time.Second
 
 // Sender implements core.Sender.
 type Sender struct {
-	client *http.Client
-	dialer *dialer
-	turns  chan struct{} // one is held by each attempt
-	newID  func() string
-	now    func() time.Time
+	transport http.RoundTripper
+	dialer    *dialer
+	turns     chan struct{} // one is held by each attempt
+	newID     func() string
+	now       func() time.Time
 }
 
 // New makes a sender that reaches public addresses, and of the others only those that are allowed.
@@ -44,10 +43,9 @@ func New(config Config) *Sender {
 	dialer := newDialer(&config, bounds.open)
 	transport := &http.Transport{
 		DialContext:            dialer.dial,
+		DialTLSContext:         dialer.dialTLS,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  http2Config(),
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: config.Roots},
-		TLSHandshakeTimeout:    connectTimeout,
 		MaxIdleConns:           bounds.idle,
 		MaxIdleConnsPerHost:    config.PerHost,
 		IdleConnTimeout:        idleConnTimeout,
@@ -56,15 +54,11 @@ func New(config Config) *Sender {
 	}
 	dialer.relieve = transport.CloseIdleConnections
 	return &Sender{
-		client: &http.Client{
-			Transport: transport,
-			// A redirect could lead to where the webhook's owner may not send us. It is an answer like others.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		dialer: dialer,
-		turns:  make(chan struct{}, bounds.attempts),
-		newID:  config.NewID,
-		now:    config.Now,
+		transport: transport,
+		dialer:    dialer,
+		turns:     make(chan struct{}, bounds.attempts),
+		newID:     config.NewID,
+		now:       config.Now,
 	}
 }
 
@@ -83,7 +77,7 @@ func http2Config() *http.HTTP2Config {
 }
 
 // Close closes idle connections, and ends the making of those that nobody waits for any more.
-func (s *Sender) Close() { s.client.CloseIdleConnections() }
+func (s *Sender) Close() { s.dialer.relieve() }
 
 // Send implements core.Sender. It waits for its turn while as many attempts are being made as this process can afford,
 // and while the system gives it no connection: for the latter not for longer than the attempt may take.
@@ -101,7 +95,7 @@ func (s *Sender) Send(ctx context.Context, request core.Request) (core.Attempt, 
 		if !again || time.Since(began)+wait > request.Timeout {
 			return attempt, err
 		}
-		s.client.CloseIdleConnections()
+		s.dialer.relieve()
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -127,6 +121,9 @@ func (s *Sender) try(ctx context.Context, request core.Request) (attempt core.At
 		// The receiver has said yes; what happens to the rest of its answer changes nothing.
 	case err != nil && (attempt.StatusCode == 0 || isTimeout(err)):
 		attempt.ErrorClass, attempt.ErrorMessage = classify(err, request.Timeout, trace.stage())
+		if proxy := s.dialer.proxy; proxy != nil && attempt.ErrorClass == core.ErrorReset && proxy.lost(limited) {
+			attempt.ErrorClass, attempt.ErrorMessage = core.ErrorProxy, "the egress proxy was lost before there was an answer"
+		}
 	default:
 		attempt.ErrorClass = core.ErrorStatus
 		attempt.ErrorMessage = fmt.Sprintf("the receiver answered with status %d", attempt.StatusCode)
@@ -140,10 +137,16 @@ func (s *Sender) exchange(ctx context.Context, attempt *core.Attempt) (err error
 	if err != nil {
 		return fmt.Errorf("make the request: %w", err)
 	}
+	// A receiver may close a connection that it has kept at the moment at which we use it. With a header of this name the
+	// transport takes a request for one that it may repeat then, over another connection; without a value none is sent.
+	// Receivers know an event that they get twice by its id.
+	request.Header["X-Idempotency-Key"] = nil
 	for _, header := range attempt.Request.Headers {
 		request.Header.Set(header.Name, header.Value)
 	}
-	response, err := s.client.Do(request)
+	// Not with a client, which follows redirects: one could lead to where the webhook's owner may not send us, and is an
+	// answer like others, wherever it points.
+	response, err := s.transport.RoundTrip(request)
 	if err != nil {
 		return err
 	}
@@ -161,13 +164,14 @@ func (s *Sender) exchange(ctx context.Context, attempt *core.Attempt) (err error
 	}
 	attempt.ResponseBody = body
 	if err != nil {
+		attempt.ResponseTruncated = true
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	return nil
 }
 
-// keptHeaders returns the answer's headers in the order of their names, as far as they fit. Values that are no
-// UTF-8 are left out: they could be neither stored nor shown as they are.
+// keptHeaders returns the answer's headers in the order of their names: all that still fit. What is no UTF-8 could be
+// neither stored nor shown as it is, and is replaced.
 func keptHeaders(header http.Header) []core.Header {
 	names := make([]string, 0, len(header))
 	for name := range header {
@@ -178,12 +182,12 @@ func keptHeaders(header http.Header) []core.Header {
 	size := 0
 	for _, name := range names {
 		for _, value := range header[name] {
-			if !utf8.ValidString(value) {
+			value = strings.ToValidUTF8(value, "\uFFFD")
+			more := len(name) + len(value)
+			if size+more > maxResponseHeaders {
 				continue
 			}
-			if size += len(name) + len(value); size > maxResponseHeaders {
-				return kept
-			}
+			size += more
 			kept = append(kept, core.Header{Name: name, Value: value})
 		}
 	}

@@ -72,8 +72,11 @@ func TestSendMakesTheRequestAsItWasRendered(t *testing.T) {
 func TestSendTellsWhenToComeAgain(t *testing.T) {
 	t.Parallel()
 	server := receive(t, func(w http.ResponseWriter, _ *http.Request) {
-		for i := range 40 { // what of the headers is kept ends before it
+		for i := range 20 { // of what of the headers is kept they leave no room for it
 			w.Header().Set(fmt.Sprintf("A-%d", i), strings.Repeat("x", 1000))
+			for j := range 5 {
+				w.Header().Set(fmt.Sprintf("B-%d", 5*i+j), strings.Repeat("x", 10))
+			}
 		}
 		w.Header().Set("Retry-After", "120")
 		w.WriteHeader(http.StatusTooManyRequests)
@@ -99,19 +102,26 @@ func TestSendFailsWithAnyOtherStatus(t *testing.T) {
 func TestSendDoesNotFollowRedirects(t *testing.T) {
 	t.Parallel()
 	s := newSender(t)
-	for _, status := range []int{301, 302, 303, 307, 308} {
+	for i, location := range []string{
+		"/elsewhere", "/elsewhere", "/elsewhere", "/elsewhere", "/elsewhere",
+		"http://[bad", "%zz", "http://a b/", "", "https://127.0.0.1:99999/", // the answer is kept wherever it leads, if anywhere
+	} {
+		status := []int{301, 302, 303, 307, 308}[i%5]
 		var followed atomic.Bool
 		server := receive(t, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/elsewhere" {
 				followed.Store(true)
 				return
 			}
-			http.Redirect(w, r, "/elsewhere", status)
+			w.Header().Set("Location", location)
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, "over there")
 		})
 		attempt := send(t, s, post(server.URL))
 		requireFailed(t, attempt, core.ErrorStatus)
 		require.Equal(t, status, attempt.StatusCode)
-		require.Contains(t, attempt.ResponseHeaders, core.Header{Name: "Location", Value: "/elsewhere"})
+		require.Contains(t, attempt.ResponseHeaders, core.Header{Name: "Location", Value: location})
+		require.Equal(t, "over there", string(attempt.ResponseBody))
 		require.False(t, followed.Load())
 	}
 }
@@ -133,12 +143,12 @@ func TestSendGivesUpOnAReceiverThatNeverAnswers(t *testing.T) {
 }
 
 // drip writes a byte every few milliseconds for as long as somebody reads.
-func drip(w io.Writer, text string) {
+func drip(w io.Writer) {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	for i := 0; ; i++ {
+	for {
 		<-ticker.C
-		if _, err := io.WriteString(w, text[i%len(text):i%len(text)+1]); err != nil {
+		if _, err := io.WriteString(w, "x"); err != nil {
 			return
 		}
 		if f, ok := w.(http.Flusher); ok {
@@ -159,7 +169,7 @@ func TestSendGivesUpOnAnAnswerThatDrips(t *testing.T) {
 	} {
 		server := receive(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(test.status)
-			drip(w, "x")
+			drip(w)
 		})
 		request := post(server.URL)
 		request.Timeout = 200 * time.Millisecond
@@ -167,12 +177,13 @@ func TestSendGivesUpOnAnAnswerThatDrips(t *testing.T) {
 		require.Equal(t, test.class, attempt.ErrorClass)
 		require.Equal(t, test.status, attempt.StatusCode)
 		require.NotEmpty(t, attempt.ResponseBody, "what has come is kept")
+		require.True(t, attempt.ResponseTruncated)
 		require.GreaterOrEqual(t, attempt.Duration, request.Timeout)
 	}
 
 	url := raw(t, func(conn *net.TCPConn) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Long: ")
-		drip(conn, "x")
+		drip(conn)
 	})
 	request := post(url)
 	request.Timeout = 200 * time.Millisecond
@@ -262,6 +273,14 @@ func TestSendKeepsHeadersWithinLimits(t *testing.T) {
 	require.Equal(t, []core.Header{{Name: "B-List", Value: "2"}, {Name: "B-List", Value: "1"}}, attempt.ResponseHeaders[:2])
 
 	server = receive(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("A-Large", strings.Repeat("v", 20<<10))
+		w.Header().Set("Z-Small", "v")
+	})
+	attempt = send(t, s, post(server.URL))
+	require.Contains(t, attempt.ResponseHeaders, core.Header{Name: "Z-Small", Value: "v"}, "it has room")
+	require.NotContains(t, attempt.ResponseHeaders, core.Header{Name: "A-Large", Value: strings.Repeat("v", 20<<10)})
+
+	server = receive(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Huge", strings.Repeat("v", 1<<20))
 	})
 	attempt = send(t, s, post(server.URL))
@@ -271,11 +290,11 @@ func TestSendKeepsHeadersWithinLimits(t *testing.T) {
 
 func TestSendKeepsOnlyHeadersThatCanBeStored(t *testing.T) {
 	t.Parallel()
-	url := raw(t, write("HTTP/1.1 200 OK\r\nX-Good: ü\r\nX-Latin-1: \xfc\r\nX-Tab: a\tb\r\nContent-Length: 0\r\n\r\n"))
+	url := raw(t, write("HTTP/1.1 200 OK\r\nX-Good: ü\r\nX-Latin-1: f\xfcr\r\nX-Tab: a\tb\r\nContent-Length: 0\r\n\r\n"))
 	attempt := send(t, newSender(t), post(url))
 	require.True(t, attempt.Succeeded())
 	require.Equal(t, []core.Header{
-		{Name: "Content-Length", Value: "0"}, {Name: "X-Good", Value: "ü"}, {Name: "X-Tab", Value: "a\tb"},
+		{Name: "Content-Length", Value: "0"}, {Name: "X-Good", Value: "ü"}, {Name: "X-Latin-1", Value: "f\uFFFDr"}, {Name: "X-Tab", Value: "a\tb"},
 	}, attempt.ResponseHeaders)
 
 	for _, bad := range []string{"a\x00b", "a\x01b"} {

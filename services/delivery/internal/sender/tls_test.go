@@ -108,15 +108,17 @@ func TestSendChecksCertificates(t *testing.T) {
 	loopback, soon := net.IPv4(127, 0, 0, 1), time.Now().Add(time.Hour)
 	for name, test := range map[string]struct {
 		certificate tls.Certificate
+		version     uint16 // the greatest that is offered; 0: any
 		says        string // empty: it is accepted
 	}{
 		"valid":              {certificate: ours.issue(t, loopback, soon)},
+		"valid, TLS 1.2":     {certificate: ours.issue(t, loopback, soon), version: tls.VersionTLS12},
 		"expired":            {certificate: ours.issue(t, loopback, time.Now().Add(-time.Minute)), says: "expired"},
 		"of another host":    {certificate: ours.issue(t, nil, soon), says: "certificate is not valid"},
 		"of another address": {certificate: ours.issue(t, net.IPv4(192, 0, 2, 1), soon), says: "192.0.2.1"},
 		"of nobody known":    {certificate: newAuthority(t).issue(t, loopback, soon), says: "unknown authority"},
 	} {
-		server := receiveTLS(t, &tls.Config{Certificates: []tls.Certificate{test.certificate}}, ok)
+		server := receiveTLS(t, &tls.Config{Certificates: []tls.Certificate{test.certificate}, MaxVersion: test.version}, ok)
 		attempt := send(t, s, post(server.URL))
 		if test.says == "" {
 			require.True(t, attempt.Succeeded(), "%s: %s", name, attempt.ErrorMessage)

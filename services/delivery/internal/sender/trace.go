@@ -39,8 +39,9 @@ func (p *phase) duration() time.Duration {
 // trace is what the network tells about one attempt. It goes on telling after the attempt has ended: a connection
 // that is being made is finished for those who come later.
 type trace struct {
-	began time.Time
-	hooks httptrace.ClientTrace
+	began    time.Time
+	deadline time.Time // of the attempt
+	hooks    httptrace.ClientTrace
 
 	mu        sync.Mutex
 	host      string
@@ -60,6 +61,7 @@ type traceKey struct{}
 // newTrace begins the trace of an attempt. It is told what happens under the context that it returns.
 func newTrace(ctx context.Context) (context.Context, *trace) {
 	t := &trace{began: time.Now()}
+	t.deadline, _ = ctx.Deadline()
 	t.hooks = httptrace.ClientTrace{
 		GetConn:              t.getConn,
 		GotConn:              t.gotConn,
@@ -157,6 +159,7 @@ func (t *trace) describe(attempt *core.Attempt) {
 
 // stage is how far an attempt has come.
 type stage struct {
+	over      bool  // its time
 	resolving bool  // the host's name
 	noTLS     bool  // a handshake has failed
 	call      *call // a proxy has not yet connected it
@@ -165,7 +168,7 @@ type stage struct {
 func (t *trace) stage() stage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := stage{resolving: t.dns.pending(), noTLS: t.noTLS}
+	s := stage{over: !time.Now().Before(t.deadline), resolving: t.dns.pending(), noTLS: t.noTLS}
 	if !t.got {
 		s.call = t.call
 	}

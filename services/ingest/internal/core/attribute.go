@@ -129,20 +129,34 @@ func teams(attributes map[string]json.RawMessage) ([]string, error) {
 	return ids, nil
 }
 
-// optional returns an attribute that may be left out, be null, or be empty: all the same.
+// optional returns an attribute that may be left out or be null, which is the same. Null is nothing in the JSON format;
+// an empty text is something, which CloudEvents does not allow in its own attributes, so that the libraries of receivers
+// refuse the event.
 func optional(attributes map[string]json.RawMessage, attribute string) (string, error) {
 	raw, ok := attributes[attribute]
-	if !ok {
+	if !ok || isNull(raw) {
 		return "", nil
 	}
-	var value string // stays empty for null
+	var value string
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return "", violation(attribute, RuleType, "must be a string")
+	}
+	if value == "" && !mayBeEmpty(attribute) {
+		return "", violation(attribute, RuleLength, "must not be empty: leave it out when there is nothing to say")
 	}
 	if strings.ContainsFunc(value, unicode.IsControl) {
 		return "", violation(attribute, RuleControlCharacter, "must have no control characters")
 	}
 	return value, nil
+}
+
+// mayBeEmpty reports whether an attribute that need not be there may be an empty text: ours and others' extensions.
+func mayBeEmpty(attribute string) bool {
+	switch attribute {
+	case "time", "subject", "datacontenttype", "dataschema":
+		return false
+	}
+	return true
 }
 
 // short is optional for an attribute that we keep.

@@ -64,7 +64,7 @@ func TestEventsThatAreAccepted(t *testing.T) {
 		"white space around":    []byte("\n \t" + minimal + " \n"),
 		"the greatest size":     padded(core.MaxEventBytes),
 		"escapes":               with(t, "id", `"\u0061"`),
-		"extensions":            with(t, "anything", `"x"`, "number", `-2147483648`, "flag", `true`, "none", `null`, "a1", `"é"`),
+		"extensions":            with(t, "anything", `"x"`, "number", `-2147483648`, "flag", `true`, "none", `null`, "a1", `"é"`, "empty", `""`),
 		"nulls":                 with(t, "time", `null`, "subject", `null`, "datacontenttype", `null`, "dataschema", `null`, "data_base64", `null`),
 		"the deepest":           with(t, "data", strings.Repeat(`[`, 64)+strings.Repeat(`]`, 64)),
 		"great numbers":         with(t, "data", `[1e308,-1.5E-308,`+strings.Repeat("9", 300)+`,0.`+strings.Repeat("1", 398)+`,-0,1E+05]`),
@@ -121,7 +121,7 @@ func names(n int) string {
 func TestSubjectAndTimeOfAnEvent(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ subject, data, want string }{
-		{``, ``, ""}, {``, `{"id":"m1"}`, "m1"}, {`"s1"`, `{"id":"m1"}`, "s1"}, {`null`, `{"id":"m1"}`, "m1"}, {`""`, `{"id":"m1"}`, "m1"},
+		{``, ``, ""}, {``, `{"id":"m1"}`, "m1"}, {`"s1"`, `{"id":"m1"}`, "s1"}, {`null`, `{"id":"m1"}`, "m1"},
 		{``, `{"id":1}`, ""}, {``, `{"id":["m1"]}`, ""}, {``, `{"a":{"id":"m1"}}`, ""}, {``, `["id","m1"]`, ""}, {``, `{"\u0069d":"\u006d1"}`, "m1"},
 		{``, `{"id":"a\u0000"}`, ""}, {``, `{"id":` + quoted(strings.Repeat("é", 257)) + `}`, ""},
 		{``, `{"id":` + quoted(strings.Repeat("é", 256)) + `}`, strings.Repeat("é", 256)}, {`"room/1"`, ``, "room/1"},
@@ -196,6 +196,10 @@ func TestEventsThatAreRefused(t *testing.T) {
 		"a zero in the type":      {with(t, "type", `"a\u0000"`), "event.type", core.RuleControlCharacter},
 		"a number as subject":     {with(t, "subject", `1`), "event.subject", core.RuleType},
 		"a long subject":          {with(t, "subject", quoted(strings.Repeat("é", 257))), "event.subject", core.RuleLength},
+		"an empty subject":        {with(t, "subject", `""`), "event.subject", core.RuleLength},
+		"an empty time":           {with(t, "time", `""`), "event.time", core.RuleLength},
+		"an empty content type":   {with(t, "datacontenttype", `""`), "event.datacontenttype", core.RuleLength},
+		"an empty dataschema":     {with(t, "dataschema", `""`), "event.dataschema", core.RuleLength},
 		"an hour of one digit":    {with(t, "time", `"2026-01-31T2:00:00Z"`), "event.time", core.RuleValue},
 		"a comma in the time":     {with(t, "time", `"2026-01-31T12:00:00,5Z"`), "event.time", core.RuleValue},
 		"the year 0":              {with(t, "time", `"0000-01-31T12:00:00Z"`), "event.time", core.RuleValue},

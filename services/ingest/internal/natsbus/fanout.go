@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/cloudevent"
+	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/pkg/secret"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
 )
@@ -62,8 +65,14 @@ func (w *Worker) Run(ctx context.Context, trigger string) error {
 		Config:    w.Config.IngestConsumer(trigger, w.Start(trigger)),
 		Pull:      pull,
 		Workers:   workers,
-		Handle:    func(ctx context.Context, msg *bus.Msg) { w.settle(ctx, msg, w.fanOut) },
 		Logger:    w.Logger,
+	}
+	consumer.Handle = func(handling context.Context, msg *bus.Msg) {
+		handling, cancel := context.WithCancel(handling)
+		defer cancel()
+		patient, end := context.WithCancel(handling) // until we are told to stop
+		defer context.AfterFunc(ctx, end)()
+		w.settle(handling, msg, func(ctx context.Context, msg *bus.Msg) error { return w.fanOut(ctx, patient, msg) })
 	}
 	return consumer.Run(ctx)
 }
@@ -95,8 +104,9 @@ func (w *Worker) settle(ctx context.Context, msg *bus.Msg, handle func(context.C
 	msg.Settle(err)
 }
 
-// fanOut publishes one delivery for each webhook that asked. It returns after the last of them is stored.
-func (w *Worker) fanOut(ctx context.Context, msg *bus.Msg) error {
+// fanOut publishes one delivery for each webhook that asked. It returns after the last of them is stored. While there is no
+// room for them it waits until patient ends.
+func (w *Worker) fanOut(ctx, patient context.Context, msg *bus.Msg) error {
 	organization, trigger, err := bus.ParseEventSubject(msg.Subject())
 	if err != nil {
 		return err
@@ -107,13 +117,14 @@ func (w *Worker) fanOut(ctx context.Context, msg *bus.Msg) error {
 	}
 	match := w.Index.Match(organization, event)
 	task := task{
-		lane: bus.Lane(trigger), organization: organization, event: event, header: msg.Headers(),
+		lane: bus.Lane(trigger), organization: organization, event: event,
 		sequence: msg.Sequence, stored: msg.Stored, revision: match.Revision,
 	}
-	if err := w.deliver(ctx, task, match.Webhooks); err != nil {
+	task.traceParent, task.traceState = cloudevent.Trace(msg.Headers(), event.Raw)
+	if err := w.deliver(ctx, patient, task, match.Webhooks); err != nil {
 		return err
 	}
-	// Only now: when there is no room for deliveries the event comes again, and may match others.
+	// Only now: until then the event may come again, and match others.
 	noted, err := w.note(task, match)
 	if err != nil {
 		return err
@@ -157,28 +168,30 @@ type task struct {
 	lane         string
 	organization string
 	event        *core.Event
-	header       nats.Header // as published
 	sequence     uint64
 	stored       time.Time
 	revision     int64 // of the configuration that it was matched with
+
+	traceParent, traceState string // empty: none
 }
 
 // deliver publishes one delivery for each webhook, and returns when all of them are stored.
-func (w *Worker) deliver(ctx context.Context, t task, webhooks []string) error {
-	way := newWindow(len(t.event.Raw))
+func (w *Worker) deliver(ctx, patient context.Context, t task, webhooks []string) error {
+	settle := func(sent sending) error { return w.stored(ctx, patient, &t, sent) }
+	way := newWindow(len(t.event.Raw), settle)
 	for _, webhook := range webhooks {
 		future, err := w.publish(t, webhook)
 		if err != nil {
 			return err
 		}
-		if err := way.add(ctx, future); err != nil {
+		if err := way.add(sending{webhook, future}); err != nil {
 			return err
 		}
 	}
-	return await(ctx, way.futures)
+	return way.close()
 }
 
-// publish publishes one delivery. It is stored when await says so.
+// publish publishes one delivery.
 func (w *Worker) publish(t task, webhook string) (jetstream.PubAckFuture, error) {
 	delivery := t.delivery(webhook)
 	future, err := bus.PublishAsync(w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID))
@@ -186,6 +199,33 @@ func (w *Worker) publish(t task, webhook string) (jetstream.PubAckFuture, error)
 		return nil, fmt.Errorf("publish a delivery: %w", err)
 	}
 	return future, nil
+}
+
+// Waits while there is no room for a delivery.
+const (
+	minRoomWait = 50 * time.Millisecond
+	maxRoomWait = time.Second
+)
+
+// stored returns when a delivery that was published is stored. When there is no room it is published again and again:
+// were the event to come again instead, it would begin with the first webhook each time, and after two minutes those that
+// have it would get it twice, and the last ones never.
+func (w *Worker) stored(ctx, patient context.Context, t *task, sent sending) error {
+	_, err := bus.Await(ctx, sent.future)
+	if fault.Is(err, fault.ResourceExhausted) {
+		err = lifecycle.Retry(patient, w.Logger, "find room for a delivery", minRoomWait, maxRoomWait, func(ctx context.Context) error {
+			delivery := t.delivery(sent.webhook)
+			_, err := bus.Publish(ctx, w.JetStream, delivery, delivery.Header.Get(bus.HeaderDeliveryID))
+			if !fault.Is(err, fault.ResourceExhausted) {
+				err = lifecycle.Permanent(err)
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("publish a delivery: %w", err)
+	}
+	return nil
 }
 
 // await waits until everything that was published is stored.
@@ -214,14 +254,11 @@ func (t *task) delivery(webhook string) *nats.Msg {
 		bus.HeaderConfigRevision: {strconv.FormatInt(t.revision, 10)},
 		bus.HeaderAcceptedAt:     {t.stored.UTC().Format(time.RFC3339Nano)},
 	}
-	for _, trace := range []string{bus.HeaderTraceParent, bus.HeaderTraceState} {
-		if value := t.header.Get(trace); value != "" && len(value) <= maxTrace {
-			out.Header[trace] = []string{value}
-		}
+	if t.traceParent != "" {
+		out.Header[bus.HeaderTraceParent] = []string{t.traceParent}
+	}
+	if t.traceState != "" {
+		out.Header[bus.HeaderTraceState] = []string{t.traceState}
 	}
 	return out
 }
-
-// maxTrace is the greatest length of a trace header that is passed on: what the W3C recommendation asks every
-// system to take.
-const maxTrace = 512

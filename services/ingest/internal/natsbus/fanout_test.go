@@ -104,17 +104,49 @@ func TestHeadersOfPublishersDoNotTravelOn(t *testing.T) {
 	require.Equal(t, rejected("acme", bookedSubject, bad, core.RuleRequired, "/specversion"), withoutDetail(t, reject))
 }
 
-func TestTraceThatIsTooLongIsDropped(t *testing.T) {
+// A trace is taken from headers, whatever their case, or from the event itself; what is no trace is dropped.
+func TestTraceOfThePublisherTravelsOn(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	e.run(t)
-	at := e.publish(t, bookedSubject, event("/s", "1", "meeting.booked", `{}`), nats.Header{
-		bus.HeaderTraceParent: {"00-aa-bb-01"}, bus.HeaderTraceState: {strings.Repeat("x", 513)},
-	})
+	const parent, state = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=1"
+	const inside = `{"specversion":"1.0","source":"/s","id":"%s","type":"meeting.booked","traceparent":"` + parent + `","tracestate":"` + state + `","data":{}}`
+	want := make(map[string]nats.Header)
+	for id, c := range map[string]struct {
+		header        nats.Header
+		document      string
+		parent, state string
+	}{
+		"http":      {nats.Header{"Traceparent": {parent}, "Tracestate": {state}}, "", parent, state},
+		"too-long":  {nats.Header{"traceparent": {parent}, "tracestate": {"a=" + strings.Repeat("x", 600)}}, "", parent, ""},
+		"none":      {nats.Header{"traceparent": {"hello"}, "tracestate": {state}}, "", "", ""},
+		"attribute": {nil, inside, parent, state},
+		"binary": {nats.Header{
+			"ce-specversion": {"1.0"}, "ce-source": {"/s"}, "ce-id": {"binary"}, "ce-type": {"meeting.booked"},
+			"ce-traceparent": {parent}, "ce-tracestate": {state},
+		}, `{}`, parent, state},
+	} {
+		document := strings.Replace(c.document, "%s", id, 1)
+		if document == "" {
+			document = event("/s", id, "meeting.booked", `{}`)
+		}
+		at := e.publish(t, bookedSubject, document, c.header)
+		want[id] = header("w1", "/s", id, at)
+		if c.parent != "" {
+			want[id][bus.HeaderTraceParent] = []string{c.parent}
+		}
+		if c.state != "" {
+			want[id][bus.HeaderTraceState] = []string{c.state}
+		}
+	}
 	e.requireSettled(t)
-	want := header("w1", "/s", "1", at)
-	want[bus.HeaderTraceParent] = []string{"00-aa-bb-01"}
-	require.Equal(t, want, e.bySubject(t, bus.StreamDeliveries)[deliver1].Header)
+	got := make(map[string]nats.Header)
+	for _, msg := range e.messages(t, bus.StreamDeliveries) {
+		if msg.Subject == deliver1 {
+			got[msg.Header.Get(bus.HeaderEventID)] = msg.Header
+		}
+	}
+	require.Equal(t, want, got)
 }
 
 func TestEventPublishedAgainIsTheSameDelivery(t *testing.T) {

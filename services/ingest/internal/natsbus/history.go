@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/cloudevent"
 	"github.com/meetwire/meetwire/pkg/fault"
 	"github.com/meetwire/meetwire/services/ingest/internal/core"
 )
@@ -78,10 +79,12 @@ func (w *Worker) FanOutHistory(ctx context.Context, h core.History) (core.Progre
 
 // task is the fan-out of an event again.
 func (p *Past) task(revision int64) task {
-	return task{
-		lane: bus.LaneBulk, organization: p.organization, event: p.Event, header: p.header,
+	t := task{
+		lane: bus.LaneBulk, organization: p.organization, event: p.Event,
 		sequence: p.Sequence, stored: p.Stored, revision: revision,
 	}
+	t.traceParent, t.traceState = cloudevent.Trace(p.header, p.Event.Raw)
+	return t
 }
 
 // Walk reads a part of the history, oldest first, and gives each event that would be accepted today to a function, until

@@ -56,7 +56,8 @@ func TestWhatAPausedWebhookMissedIsFannedOutLater(t *testing.T) {
 	e.configure(trigger("meeting.booked", `{"type":"object"}`), canceled, ownTrigger("custom.door.opened", `{}`), trigger("call.ended", `{}`),
 		paused, webhook("w2", "acme", "meeting.booked"))
 
-	trace := nats.Header{bus.HeaderTraceParent: {"00-aa-bb-01"}, "Anything": {"x"}}
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	trace := nats.Header{"Traceparent": {parent}, "Anything": {"x"}}
 	first := e.publish(t, bookedSubject, event("/s", "1", "meeting.booked", `{}`), trace)
 	e.publish(t, "events.beta.meeting.booked", event("/s", "2", "meeting.booked", `{}`), nil)
 	e.publish(t, bookedSubject, event("/s", "unwanted", "meeting.booked", `{}`), nil)
@@ -79,7 +80,7 @@ func TestWhatAPausedWebhookMissedIsFannedOutLater(t *testing.T) {
 		require.Empty(t, got[i].Header.Get(bus.HeaderOperational))
 	}
 	want := header("w1", "/s", "1", first)
-	want[bus.HeaderTraceParent] = []string{"00-aa-bb-01"}
+	want[bus.HeaderTraceParent] = []string{parent}
 	require.Equal(t, want, got[0].Header, "the lane is all that differs from the live fan-out")
 
 	// Again, and after resuming live: the same deliveries.

@@ -1,53 +1,39 @@
 package natsbus
 
 import (
-	"context"
+	"errors"
+	"strconv"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 )
 
-// future is a publish that is acknowledged when the test says so.
-type future struct {
-	ok     chan *jetstream.PubAck
-	failed chan error
-}
-
-func newFuture() *future {
-	return &future{ok: make(chan *jetstream.PubAck, 1), failed: make(chan error, 1)}
-}
-
-func (f *future) Ok() <-chan *jetstream.PubAck { return f.ok }
-func (f *future) Err() <-chan error            { return f.failed }
-func (f *future) Msg() *nats.Msg               { return nil }
-
 func TestOneEventHasFewDeliveriesOnTheirWay(t *testing.T) {
 	t.Parallel()
-	over, end := context.WithCancel(t.Context())
-	end()
 	for size, most := range map[int]int{0: windowMessages, 1 << 10: windowMessages, 64 << 10: 16, 256 << 10: 4, 2 << 20: 1} {
-		way, sent := newWindow(size), make([]*future, 0, most+1)
-		add := func(ctx context.Context) error {
-			sent = append(sent, newFuture())
-			return way.add(ctx, sent[len(sent)-1])
+		var stored []string
+		way := newWindow(size, func(sent sending) error {
+			stored = append(stored, sent.webhook)
+			return nil
+		})
+		for n := range most + 10 {
+			require.NoError(t, way.add(sending{webhook: strconv.Itoa(n)}))
+			require.Len(t, stored, max(n-most+2, 0), "%d bytes: no more than %d are on their way", size, most)
 		}
-		for range most - 1 {
-			require.NoError(t, add(over), "there is room, nothing is waited for")
+		require.NoError(t, way.close())
+		require.Len(t, stored, most+10)
+		for n, webhook := range stored {
+			require.Equal(t, strconv.Itoa(n), webhook, "the oldest first")
 		}
-		require.ErrorIs(t, add(over), context.Canceled, "%d bytes: the oldest is waited for", size)
-
-		sent[0].ok <- &jetstream.PubAck{}
-		sent = append(sent, newFuture())
-		require.NoError(t, way.add(t.Context(), sent[len(sent)-1]))
-		require.LessOrEqual(t, len(way.futures), most)
 	}
 }
 
 func TestWhatCannotBeStoredEndsTheFanOut(t *testing.T) {
 	t.Parallel()
-	way, lost := newWindow(windowBytes), newFuture()
-	lost.failed <- nats.ErrConnectionClosed
-	require.ErrorIs(t, way.add(t.Context(), lost), nats.ErrConnectionClosed)
+	lost := errors.New("the connection is closed")
+	way := newWindow(windowBytes, func(sending) error { return lost })
+	require.ErrorIs(t, way.add(sending{}), lost)
+	way = newWindow(1, func(sending) error { return lost })
+	require.NoError(t, way.add(sending{}))
+	require.ErrorIs(t, way.close(), lost)
 }

@@ -10,6 +10,7 @@ import (
 type Dialect struct {
 	Name               string
 	HTTPAllowed        bool // its targets may be called without TLS though the organization does not allow it
+	HTTPSOnly          bool // they may not, also when the organization allows it
 	SecretRequired     bool
 	OrganizationSecret bool // a new webhook uses the organization's secret unless it is given its own
 	ManySignatures     bool // all valid secrets sign; else one does

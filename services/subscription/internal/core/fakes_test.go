@@ -143,7 +143,7 @@ func (someDialects) Dialect(name string) (core.Dialect, bool) {
 	case "text":
 		return core.Dialect{Name: name, HTTPAllowed: true, Retry: core.PresetExponential, Failures: core.FailureThreshold{Off: true}}, true
 	case "shared":
-		return core.Dialect{Name: name, SecretRequired: true, OrganizationSecret: true, Retry: core.PresetStandard, Failures: week}, true
+		return core.Dialect{Name: name, SecretRequired: true, OrganizationSecret: true, HTTPSOnly: true, Retry: core.PresetStandard, Failures: week}, true
 	}
 	return core.Dialect{}, false
 }

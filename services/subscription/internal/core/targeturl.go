@@ -67,7 +67,7 @@ func ParseTargetURL(raw string, allowHTTP bool) (string, []fault.Field) {
 func checkParts(raw string, parsed *url.URL, allowHTTP bool) []fault.Field {
 	switch {
 	case parsed.Scheme == "http" && !allowHTTP:
-		return field(targetURLPath, ruleFormat, "must begin with https://: the organization does not allow http")
+		return field(targetURLPath, ruleFormat, "must begin with https://: the organization or the dialect does not allow http")
 	case parsed.Scheme != "https" && parsed.Scheme != "http":
 		return field(targetURLPath, ruleFormat, "must be an absolute URL that begins with https://")
 	case parsed.User != nil:

@@ -175,7 +175,8 @@ func (a *application) takeTarget() {
 	if a.TargetURL != nil {
 		target = *a.TargetURL
 	}
-	target, wrong := ParseTargetURL(target, a.tenant.AllowHTTP || a.dialect.HTTPAllowed)
+	allowHTTP := (a.tenant.AllowHTTP || a.dialect.HTTPAllowed) && !a.dialect.HTTPSOnly
+	target, wrong := ParseTargetURL(target, allowHTTP)
 	a.wrong(wrong)
 	w.TargetURL = target
 }

@@ -265,6 +265,10 @@ func TestDialectDecidesAboutHTTP(t *testing.T) {
 	change.Dialect = nil
 	_, _, err = s.webhooks.Create(t.Context(), "lab", change, core.Request{}, false)
 	require.NoError(t, err)
+	change.Dialect = new("shared")
+	_, _, err = s.webhooks.Create(t.Context(), "lab", change, core.Request{}, false)
+	require.Contains(t, requireField(t, err, "webhook.target_url"), "the dialect does not allow http", "the organization does")
+	change.Dialect = nil
 	_, _, err = s.webhooks.Create(t.Context(), "nowhere", change, core.Request{}, false)
 	require.True(t, fault.Is(err, fault.NotFound))
 }

@@ -43,8 +43,8 @@ type DeadLetter struct {
 	EventSequence int64 `protobuf:"varint,6,opt,name=event_sequence,json=eventSequence,proto3" json:"event_sequence,omitempty"`
 	// Why: `attempts_exhausted` (every retry failed), `gave_up_age` (the event became older than the webhook's
 	// give-up age before a retry succeeded), `webhook_disabled` (the webhook was disabled when its turn came, or while
-	// it waited), `backlog_full` (100,000 deliveries waited for the webhook already), `undeliverable` (it cannot be rendered)
-	// or `poison` (taken up more than 10 times without a result).
+	// it waited), `backlog_full` (100,000 deliveries waited for the webhook already, or 50,000 and it was replayed),
+	// `undeliverable` (it cannot be rendered) or `poison` (taken up more than 10 times without a result).
 	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	// How many attempts were made.
 	AttemptCount int32 `protobuf:"varint,8,opt,name=attempt_count,json=attemptCount,proto3" json:"attempt_count,omitempty"`

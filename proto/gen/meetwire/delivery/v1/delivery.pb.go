@@ -343,7 +343,7 @@ type Attempt struct {
 	// (the egress proxy has failed), `overload` (this process could open no connection). The last three do not count
 	// against the webhook.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
-	// What went wrong, for people; empty after a success.
+	// What went wrong, for people, at most 1 KiB; empty after a success.
 	ErrorMessage string `protobuf:"bytes,13,opt,name=error_message,json=errorMessage,proto3" json:"error_message,omitempty"`
 	// When the next attempt was due after this one; unset when there was to be none. After an answer 429 or 503 with a
 	// `Retry-After` it is not before that, up to 24 hours.
@@ -363,9 +363,11 @@ type Attempt struct {
 	// Trigger of the event.
 	Trigger string `protobuf:"bytes,21,opt,name=trigger,proto3" json:"trigger,omitempty"`
 	// CloudEvents `id` of the event.
-	EventId       string `protobuf:"bytes,22,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EventId string `protobuf:"bytes,22,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// Whether the body that was sent was longer than what was kept: of a very large one, 64 KiB.
+	RequestTruncated bool `protobuf:"varint,23,opt,name=request_truncated,json=requestTruncated,proto3" json:"request_truncated,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -550,6 +552,13 @@ func (x *Attempt) GetEventId() string {
 		return x.EventId
 	}
 	return ""
+}
+
+func (x *Attempt) GetRequestTruncated() bool {
+	if x != nil {
+		return x.RequestTruncated
+	}
+	return false
 }
 
 // Header is one HTTP header field.
@@ -928,7 +937,7 @@ type WebhookHealth struct {
 	FailingSince *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
 	// How many deliveries have failed since then; counted up to 3, as no rule asks for more.
 	FailingDeliveryCount int32 `protobuf:"varint,5,opt,name=failing_delivery_count,json=failingDeliveryCount,proto3" json:"failing_delivery_count,omitempty"`
-	// When an attempt last succeeded; unset when none has.
+	// When an attempt last succeeded; unset when none has. While all succeed it is up to 10 seconds behind.
 	LastSuccessTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_success_time,json=lastSuccessTime,proto3" json:"last_success_time,omitempty"`
 	// When an attempt last failed; unset when none has.
 	LastFailureTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_failure_time,json=lastFailureTime,proto3" json:"last_failure_time,omitempty"`
@@ -2163,7 +2172,7 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\rSTATE_PENDING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x17\n" +
 	"\x13STATE_DEAD_LETTERED\x10\x03\x12\x11\n" +
-	"\rSTATE_DROPPED\x10\x04\"\xef\b\n" +
+	"\rSTATE_DROPPED\x10\x04\"\xa1\t\n" +
 	"\aAttempt\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1b\n" +
 	"\x06number\x18\x02 \x01(\x05B\x03\xe0A\x03R\x06number\x12>\n" +
@@ -2191,7 +2200,8 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x0eremote_address\x18\x13 \x01(\tB\x03\xe0A\x03R\rremoteAddress\x12\x1d\n" +
 	"\awebhook\x18\x14 \x01(\tB\x03\xe0A\x03R\awebhook\x12\x1d\n" +
 	"\atrigger\x18\x15 \x01(\tB\x03\xe0A\x03R\atrigger\x12\x1e\n" +
-	"\bevent_id\x18\x16 \x01(\tB\x03\xe0A\x03R\aeventId\"2\n" +
+	"\bevent_id\x18\x16 \x01(\tB\x03\xe0A\x03R\aeventId\x120\n" +
+	"\x11request_truncated\x18\x17 \x01(\bB\x03\xe0A\x03R\x10requestTruncated\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"l\n" +

@@ -66,7 +66,8 @@ type DeliveryServiceClient interface {
 	ListTimers(ctx context.Context, in *ListTimersRequest, opts ...grpc.CallOption) (*ListTimersResponse, error)
 	// Streams the attempts of an organization as they are made, from now on, with their requests and answers. It reads the
 	// stream RECORDS, and so also works while Postgres is away. A caller who cannot keep up misses attempts, and is told
-	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already.
+	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already,
+	// or to 20 of the organization.
 	WatchAttempts(ctx context.Context, in *WatchAttemptsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAttemptsResponse], error)
 	// Returns how many attempts of a webhook there were in each hour, how they went, and how long they took.
 	ListWebhookStatistics(ctx context.Context, in *ListWebhookStatisticsRequest, opts ...grpc.CallOption) (*ListWebhookStatisticsResponse, error)
@@ -234,7 +235,8 @@ type DeliveryServiceServer interface {
 	ListTimers(context.Context, *ListTimersRequest) (*ListTimersResponse, error)
 	// Streams the attempts of an organization as they are made, from now on, with their requests and answers. It reads the
 	// stream RECORDS, and so also works while Postgres is away. A caller who cannot keep up misses attempts, and is told
-	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already.
+	// how many. `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_WATCHERS` when this instance streams to 100 callers already,
+	// or to 20 of the organization.
 	WatchAttempts(*WatchAttemptsRequest, grpc.ServerStreamingServer[WatchAttemptsResponse]) error
 	// Returns how many attempts of a webhook there were in each hour, how they went, and how long they took.
 	ListWebhookStatistics(context.Context, *ListWebhookStatisticsRequest) (*ListWebhookStatisticsResponse, error)

@@ -629,14 +629,15 @@ type RetryPolicy struct {
 	FirstDelay *durationpb.Duration `protobuf:"bytes,2,opt,name=first_delay,json=firstDelay,proto3" json:"first_delay,omitempty"`
 	// What each wait is multiplied by to get the next, 1 to 10. Default: 2.
 	Factor float64 `protobuf:"fixed64,3,opt,name=factor,proto3" json:"factor,omitempty"`
-	// Greatest wait, up to 14 days and at least `first_delay`. Default: 24 h.
+	// Greatest wait, jitter included, up to 14 days and at least `first_delay`. Default: 24 h.
 	MaxDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_delay,json=maxDelay,proto3" json:"max_delay,omitempty"`
 	// Part of the wait by which it is varied at random in both directions, 0 to 0.5. Default: 0.
 	Jitter float64 `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`
 	// The preset. With one, only `give_up_age` may be set besides.
 	Preset RetryPolicy_Preset `protobuf:"varint,6,opt,name=preset,proto3,enum=meetwire.subscription.v1.RetryPolicy_Preset" json:"preset,omitempty"`
-	// A delivery whose event is older than this is not tried again, 1 minute to 30 days. Unset: only the number of
-	// retries ends it.
+	// A delivery whose event is older than this is not tried again, 1 minute to 30 days; when it is replayed, resent or part
+	// of a backfill, the age counts from then on. Unset: only the number of retries ends it. Failures of the egress proxy, and
+	// of our own for lack of connections, use up none: only the age ends those.
 	GiveUpAge     *durationpb.Duration `protobuf:"bytes,7,opt,name=give_up_age,json=giveUpAge,proto3" json:"give_up_age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -79,7 +79,8 @@ type WebhookServiceClient interface {
 	PreviewWebhook(ctx context.Context, in *PreviewWebhookRequest, opts ...grpc.CallOption) (*PreviewWebhookResponse, error)
 	// Sends the sample of a trigger, or a given event, to a saved or an unsaved webhook, now and once, and answers with the
 	// attempt. It is no delivery: it is not retried, not recorded, and not counted. `webhook-id` begins with `test_`.
-	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already.
+	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already, or
+	// 4 of the organization.
 	TestWebhook(ctx context.Context, in *TestWebhookRequest, opts ...grpc.CallOption) (*TestWebhookResponse, error)
 	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
 	CheckDuplicateWebhooks(ctx context.Context, in *CheckDuplicateWebhooksRequest, opts ...grpc.CallOption) (*CheckDuplicateWebhooksResponse, error)
@@ -285,7 +286,8 @@ type WebhookServiceServer interface {
 	PreviewWebhook(context.Context, *PreviewWebhookRequest) (*PreviewWebhookResponse, error)
 	// Sends the sample of a trigger, or a given event, to a saved or an unsaved webhook, now and once, and answers with the
 	// attempt. It is no delivery: it is not retried, not recorded, and not counted. `webhook-id` begins with `test_`.
-	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already.
+	// `RESOURCE_EXHAUSTED` with the reason `TOO_MANY_TESTS` when the instance of delivery that is asked makes 10 already, or
+	// 4 of the organization.
 	TestWebhook(context.Context, *TestWebhookRequest) (*TestWebhookResponse, error)
 	// Finds webhooks that send a trigger to the same URL already. This is a warning: such webhooks can be created.
 	CheckDuplicateWebhooks(context.Context, *CheckDuplicateWebhooksRequest) (*CheckDuplicateWebhooksResponse, error)

@@ -1,10 +1,15 @@
 -- name: SentSince :many
--- Deliveries of which something is known that came after a time, beside that they are dead letters.
+-- Deliveries of which something is known that came after they became dead letters: it is later than a time, and knows of
+-- as many attempts.
 SELECT d.id FROM delivery.delivery d
 JOIN (
-    SELECT unnest(@accepted_on::date[]) AS accepted_on, unnest(@id::uuid[]) AS id, unnest(@since::timestamptz[]) AS since
+    SELECT
+        unnest(@accepted_on::date[]) AS accepted_on,
+        unnest(@id::uuid[]) AS id,
+        unnest(@version::bigint[]) AS version,
+        unnest(@since::timestamptz[]) AS since
 ) k ON d.accepted_on = k.accepted_on AND d.id = k.id
-WHERE d.state <> @dead_lettered::smallint AND d.update_time > k.since;
+WHERE d.state <> @dead_lettered::smallint AND d.version >= k.version AND d.update_time > k.since;
 
 -- name: ExpireDeadLetters :execrows
 -- What became a dead letter before a time is none any more: nobody has replayed it.

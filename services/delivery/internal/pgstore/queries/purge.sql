@@ -19,11 +19,14 @@ DELETE FROM delivery.webhook_health WHERE organization = @organization;
 -- name: PurgeCounts :execrows
 DELETE FROM delivery.dead_letter_count WHERE organization = @organization;
 
--- name: PurgeAttemptHours :execrows
-DELETE FROM delivery.attempt_hour WHERE organization = @organization;
-
--- name: PurgeDeadLetterHours :execrows
-DELETE FROM delivery.dead_letter_hour WHERE organization = @organization;
+-- name: PurgeHours :execrows
+-- Statistics of an organization of the hours before a time.
+WITH attempts AS (
+    DELETE FROM delivery.attempt_hour a WHERE a.organization = @organization AND a.hour < @before RETURNING 1
+), letters AS (
+    DELETE FROM delivery.dead_letter_hour d WHERE d.organization = @organization AND d.hour < @before RETURNING 1
+)
+SELECT 1 FROM attempts UNION ALL SELECT 1 FROM letters;
 
 -- name: TryRetentionLock :one
 -- Held until the end of the transaction.

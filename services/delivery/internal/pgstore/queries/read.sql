@@ -34,9 +34,9 @@ LIMIT @page_size;
 -- Without a payload that is not kept any more.
 SELECT
     sqlc.embed(a),
-    coalesce(p.request_headers, '[]')::jsonb AS request_headers,
+    coalesce(p.request_headers, '[]')::text AS request_headers,
     coalesce(p.request_body, '')::bytea AS request_body,
-    coalesce(p.response_headers, '[]')::jsonb AS response_headers,
+    coalesce(p.response_headers, '[]')::text AS response_headers,
     coalesce(p.response_body, '')::bytea AS response_body
 FROM delivery.attempt a
 LEFT JOIN delivery.attempt_payload p ON p.accepted_on = a.accepted_on AND p.delivery = a.delivery AND p.id = a.id

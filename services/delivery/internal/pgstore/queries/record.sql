@@ -5,17 +5,20 @@ SELECT delivery.ensure_day(@day::date);
 SELECT delivery.drop_days_before(@day::date);
 
 -- name: UpsertDeliveries :exec
--- The state of a delivery is what its newest record says, in whatever order records are stored. Year 1 stands
--- for no time, the status -1 for no attempt among the records.
+-- The state of a delivery is what the record of its highest version says, and of several with the same the one that is
+-- stored last: clocks differ. An end without an attempt may not know of the last one, after which a worker has died. An
+-- event that is accepted again on the same day has a life of its own. Year 1 stands for no time, the status -1 for no
+-- attempt among the records.
 INSERT INTO delivery.delivery AS d (
     accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time,
-    state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class
+    state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class,
+    version
 )
 SELECT
     r.accepted_on, r.id, r.organization, r.webhook, r.trigger, r.event_source, r.event_id, r.event_sequence,
     r.accept_time, r.state, r.reason, r.attempt_count, r.update_time,
     nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), nullif(r.last_status_code, -1),
-    CASE WHEN r.last_status_code >= 0 THEN r.last_error_class END
+    CASE WHEN r.last_status_code >= 0 THEN r.last_error_class END, r.version
 FROM (
     SELECT
         unnest(@accepted_on::date[]) AS accepted_on,
@@ -33,30 +36,38 @@ FROM (
         unnest(@update_time::timestamptz[]) AS update_time,
         unnest(@next_attempt_time::timestamptz[]) AS next_attempt_time,
         unnest(@last_status_code::integer[]) AS last_status_code,
-        unnest(@last_error_class::text[]) AS last_error_class
+        unnest(@last_error_class::text[]) AS last_error_class,
+        unnest(@version::bigint[]) AS version
 ) AS r
 ON CONFLICT (accepted_on, id) DO UPDATE SET
+    event_sequence    = excluded.event_sequence,
+    accept_time       = excluded.accept_time,
     state             = excluded.state,
     reason            = excluded.reason,
-    attempt_count     = greatest(d.attempt_count, excluded.attempt_count),
+    attempt_count     = CASE
+        WHEN excluded.event_sequence = d.event_sequence THEN greatest(d.attempt_count, excluded.attempt_count)
+        ELSE excluded.attempt_count
+    END,
     update_time       = excluded.update_time,
     next_attempt_time = excluded.next_attempt_time,
     last_status_code  = coalesce(excluded.last_status_code, d.last_status_code),
-    last_error_class  = coalesce(excluded.last_error_class, d.last_error_class)
-WHERE excluded.update_time >= d.update_time;
+    last_error_class  = coalesce(excluded.last_error_class, d.last_error_class),
+    version           = excluded.version
+WHERE (excluded.event_sequence, excluded.version + CASE WHEN excluded.version % 2 = 1 AND excluded.state > 2 THEN 2 ELSE 0 END)
+    >= (d.event_sequence, d.version);
 
 -- name: InsertAttempts :many
 -- Returns those that were not stored before.
 INSERT INTO delivery.attempt (
     accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class,
     error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns,
-    remote_address
+    remote_address, request_truncated
 )
 SELECT
     r.accepted_on, r.delivery, r.id, r.number, r.start_time, r.duration_ns, r.request_url, r.status_code,
     r.response_truncated, r.error_class, r.error_message,
     nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), r.organization, r.webhook, r.trigger, r.event_id,
-    r.dns_ns, r.connect_ns, r.tls_ns, r.first_byte_ns, r.remote_address
+    r.dns_ns, r.connect_ns, r.tls_ns, r.first_byte_ns, r.remote_address, r.request_truncated
 FROM (
     SELECT
         unnest(@accepted_on::date[]) AS accepted_on,
@@ -79,7 +90,8 @@ FROM (
         unnest(@connect_ns::bigint[]) AS connect_ns,
         unnest(@tls_ns::bigint[]) AS tls_ns,
         unnest(@first_byte_ns::bigint[]) AS first_byte_ns,
-        unnest(@remote_address::text[]) AS remote_address
+        unnest(@remote_address::text[]) AS remote_address,
+        unnest(@request_truncated::boolean[]) AS request_truncated
 ) AS r
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING
 RETURNING id;
@@ -92,9 +104,9 @@ SELECT
     unnest(@accepted_on::date[]),
     unnest(@delivery::uuid[]),
     unnest(@id::uuid[]),
-    unnest(@request_headers::jsonb[]),
+    unnest(@request_headers::text[]),
     unnest(@request_body::bytea[]),
-    unnest(@response_headers::jsonb[]),
+    unnest(@response_headers::text[]),
     unnest(@response_body::bytea[])
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING;
 

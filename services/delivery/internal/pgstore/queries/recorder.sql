@@ -23,11 +23,15 @@ JOIN (SELECT unnest(@accepted_on::date[]) AS accepted_on, unnest(@id::uuid[]) AS
     ON d.accepted_on = k.accepted_on AND d.id = k.id;
 
 -- name: DropPending :exec
--- Ends what waited for a webhook that is gone.
-UPDATE delivery.delivery SET state = @dropped, reason = @reason, update_time = @at, next_attempt_time = NULL
-WHERE webhook = @webhook AND state = @pending AND update_time <= @at;
+-- Ends what waited for a webhook that is gone. What is recorded later of an attempt that was under way counts.
+UPDATE delivery.delivery
+SET state = @dropped, reason = @reason, update_time = @at, next_attempt_time = NULL, version = version | 1
+WHERE webhook = @webhook AND state = @pending AND state <> 2; -- as the index has it
 
 -- name: Health :many
+SELECT * FROM delivery.webhook_health WHERE webhook = ANY(@webhook::uuid[]) ORDER BY webhook;
+
+-- name: LockHealth :many
 SELECT * FROM delivery.webhook_health WHERE webhook = ANY(@webhook::uuid[]) ORDER BY webhook FOR UPDATE;
 
 -- name: DeleteHealth :exec
@@ -37,9 +41,10 @@ DELETE FROM delivery.webhook_health WHERE webhook = @webhook;
 SELECT * FROM delivery.webhook_health WHERE webhook = @webhook AND organization = @organization;
 
 -- name: FailingHealth :many
--- Webhooks that fail for a time and have not reached the last stage, by id.
+-- Webhooks that fail for a time and have not reached the last stage, or for which that was not yet taken, by id.
 SELECT * FROM delivery.webhook_health
-WHERE failing_since IS NOT NULL AND cardinality(failing_deliveries) >= 3 AND reached < @last_stage::smallint AND webhook > @after
+WHERE failing_since IS NOT NULL AND webhook > @after
+  AND CASE WHEN reached < @last_stage::smallint THEN cardinality(failing_deliveries) >= 3 ELSE reached <> reported END
 ORDER BY webhook
 LIMIT @page_size;
 
@@ -48,14 +53,34 @@ SELECT * FROM delivery.webhook_health WHERE reached <> reported AND webhook > @a
 ORDER BY webhook
 LIMIT @page_size;
 
--- name: PutHealth :batchexec
+-- name: PutHealth :exec
+-- Year 1 stands for no time. Deliveries are separated by spaces.
 INSERT INTO delivery.webhook_health (
     webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time,
     last_failure_time, last_status, last_error_class, reached, reported, reason
-) VALUES (
-    @webhook, @organization, @generation, @consecutive_failures, @failing_since, @failing_deliveries,
-    @last_success_time, @last_failure_time, @last_status, @last_error_class, @reached, @reported, @reason
 )
+SELECT
+    r.webhook, r.organization, r.generation, r.consecutive_failures,
+    nullif(r.failing_since, '0001-01-01 00:00:00+00'::timestamptz), string_to_array(r.failing_deliveries, ' '),
+    nullif(r.last_success_time, '0001-01-01 00:00:00+00'::timestamptz),
+    nullif(r.last_failure_time, '0001-01-01 00:00:00+00'::timestamptz),
+    r.last_status, r.last_error_class, r.reached, r.reported, r.reason
+FROM (
+    SELECT
+        unnest(@webhook::uuid[]) AS webhook,
+        unnest(@organization::text[]) AS organization,
+        unnest(@generation::bigint[]) AS generation,
+        unnest(@consecutive_failures::bigint[]) AS consecutive_failures,
+        unnest(@failing_since::timestamptz[]) AS failing_since,
+        unnest(@failing_deliveries::text[]) AS failing_deliveries,
+        unnest(@last_success_time::timestamptz[]) AS last_success_time,
+        unnest(@last_failure_time::timestamptz[]) AS last_failure_time,
+        unnest(@last_status::integer[]) AS last_status,
+        unnest(@last_error_class::text[]) AS last_error_class,
+        unnest(@reached::smallint[]) AS reached,
+        unnest(@reported::smallint[]) AS reported,
+        unnest(@reason::text[]) AS reason
+) AS r
 ON CONFLICT (webhook) DO UPDATE SET
     organization         = excluded.organization,
     generation           = excluded.generation,

@@ -48,23 +48,30 @@ func (q *Queries) ExpireDeadLetters(ctx context.Context, arg ExpireDeadLettersPa
 const sentSince = `-- name: SentSince :many
 SELECT d.id FROM delivery.delivery d
 JOIN (
-    SELECT unnest($1::date[]) AS accepted_on, unnest($2::uuid[]) AS id, unnest($3::timestamptz[]) AS since
+    SELECT
+        unnest($1::date[]) AS accepted_on,
+        unnest($2::uuid[]) AS id,
+        unnest($3::bigint[]) AS version,
+        unnest($4::timestamptz[]) AS since
 ) k ON d.accepted_on = k.accepted_on AND d.id = k.id
-WHERE d.state <> $4::smallint AND d.update_time > k.since
+WHERE d.state <> $5::smallint AND d.version >= k.version AND d.update_time > k.since
 `
 
 type SentSinceParams struct {
 	AcceptedOn   []time.Time
 	ID           []uuid.UUID
+	Version      []int64
 	Since        []time.Time
 	DeadLettered int16
 }
 
-// Deliveries of which something is known that came after a time, beside that they are dead letters.
+// Deliveries of which something is known that came after they became dead letters: it is later than a time, and knows of
+// as many attempts.
 func (q *Queries) SentSince(ctx context.Context, arg SentSinceParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, sentSince,
 		arg.AcceptedOn,
 		arg.ID,
+		arg.Version,
 		arg.Since,
 		arg.DeadLettered,
 	)

@@ -32,6 +32,7 @@ type DeliveryAttempt struct {
 	TlsNs             int64
 	FirstByteNs       int64
 	RemoteAddress     string
+	RequestTruncated  bool
 }
 
 type DeliveryAttemptHour struct {
@@ -47,9 +48,9 @@ type DeliveryAttemptPayload struct {
 	AcceptedOn      time.Time
 	Delivery        uuid.UUID
 	ID              uuid.UUID
-	RequestHeaders  []byte
+	RequestHeaders  string
 	RequestBody     []byte
-	ResponseHeaders []byte
+	ResponseHeaders string
 	ResponseBody    []byte
 }
 
@@ -87,6 +88,7 @@ type DeliveryDelivery struct {
 	NextAttemptTime *time.Time
 	LastStatusCode  *int32
 	LastErrorClass  *string
+	Version         int64
 }
 
 type DeliveryOperation struct {

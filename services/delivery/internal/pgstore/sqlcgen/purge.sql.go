@@ -10,36 +10,12 @@ import (
 	"time"
 )
 
-const purgeAttemptHours = `-- name: PurgeAttemptHours :execrows
-DELETE FROM delivery.attempt_hour WHERE organization = $1
-`
-
-func (q *Queries) PurgeAttemptHours(ctx context.Context, organization string) (int64, error) {
-	result, err := q.db.Exec(ctx, purgeAttemptHours, organization)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const purgeCounts = `-- name: PurgeCounts :execrows
 DELETE FROM delivery.dead_letter_count WHERE organization = $1
 `
 
 func (q *Queries) PurgeCounts(ctx context.Context, organization string) (int64, error) {
 	result, err := q.db.Exec(ctx, purgeCounts, organization)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const purgeDeadLetterHours = `-- name: PurgeDeadLetterHours :execrows
-DELETE FROM delivery.dead_letter_hour WHERE organization = $1
-`
-
-func (q *Queries) PurgeDeadLetterHours(ctx context.Context, organization string) (int64, error) {
-	result, err := q.db.Exec(ctx, purgeDeadLetterHours, organization)
 	if err != nil {
 		return 0, err
 	}
@@ -86,6 +62,29 @@ DELETE FROM delivery.webhook_health WHERE organization = $1
 
 func (q *Queries) PurgeHealth(ctx context.Context, organization string) (int64, error) {
 	result, err := q.db.Exec(ctx, purgeHealth, organization)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const purgeHours = `-- name: PurgeHours :execrows
+WITH attempts AS (
+    DELETE FROM delivery.attempt_hour a WHERE a.organization = $1 AND a.hour < $2 RETURNING 1
+), letters AS (
+    DELETE FROM delivery.dead_letter_hour d WHERE d.organization = $1 AND d.hour < $2 RETURNING 1
+)
+SELECT 1 FROM attempts UNION ALL SELECT 1 FROM letters
+`
+
+type PurgeHoursParams struct {
+	Organization string
+	Before       time.Time
+}
+
+// Statistics of an organization of the hours before a time.
+func (q *Queries) PurgeHours(ctx context.Context, arg PurgeHoursParams) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeHours, arg.Organization, arg.Before)
 	if err != nil {
 		return 0, err
 	}

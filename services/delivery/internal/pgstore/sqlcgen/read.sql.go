@@ -106,7 +106,7 @@ func (q *Queries) DeadLetterHours(ctx context.Context, arg DeadLetterHoursParams
 }
 
 const getDelivery = `-- name: GetDelivery :one
-SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class FROM delivery.delivery WHERE id = $1 AND organization = $2
+SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class, version FROM delivery.delivery WHERE id = $1 AND organization = $2
 ORDER BY accepted_on DESC
 LIMIT 1
 `
@@ -137,12 +137,13 @@ func (q *Queries) GetDelivery(ctx context.Context, arg GetDeliveryParams) (Deliv
 		&i.NextAttemptTime,
 		&i.LastStatusCode,
 		&i.LastErrorClass,
+		&i.Version,
 	)
 	return i, err
 }
 
 const listAllAttempts = `-- name: ListAllAttempts :many
-SELECT accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class, error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns, remote_address FROM delivery.attempt
+SELECT accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class, error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns, remote_address, request_truncated FROM delivery.attempt
 WHERE organization = $1
   AND (start_time, id) < ($2::timestamptz, $3::uuid)
   AND ($4::uuid IS NULL OR webhook = $4)
@@ -212,6 +213,7 @@ func (q *Queries) ListAllAttempts(ctx context.Context, arg ListAllAttemptsParams
 			&i.TlsNs,
 			&i.FirstByteNs,
 			&i.RemoteAddress,
+			&i.RequestTruncated,
 		); err != nil {
 			return nil, err
 		}
@@ -225,10 +227,10 @@ func (q *Queries) ListAllAttempts(ctx context.Context, arg ListAllAttemptsParams
 
 const listAttempts = `-- name: ListAttempts :many
 SELECT
-    a.accepted_on, a.delivery, a.id, a.number, a.start_time, a.duration_ns, a.request_url, a.status_code, a.response_truncated, a.error_class, a.error_message, a.next_attempt_time, a.organization, a.webhook, a.trigger, a.event_id, a.dns_ns, a.connect_ns, a.tls_ns, a.first_byte_ns, a.remote_address,
-    coalesce(p.request_headers, '[]')::jsonb AS request_headers,
+    a.accepted_on, a.delivery, a.id, a.number, a.start_time, a.duration_ns, a.request_url, a.status_code, a.response_truncated, a.error_class, a.error_message, a.next_attempt_time, a.organization, a.webhook, a.trigger, a.event_id, a.dns_ns, a.connect_ns, a.tls_ns, a.first_byte_ns, a.remote_address, a.request_truncated,
+    coalesce(p.request_headers, '[]')::text AS request_headers,
     coalesce(p.request_body, '')::bytea AS request_body,
-    coalesce(p.response_headers, '[]')::jsonb AS response_headers,
+    coalesce(p.response_headers, '[]')::text AS response_headers,
     coalesce(p.response_body, '')::bytea AS response_body
 FROM delivery.attempt a
 LEFT JOIN delivery.attempt_payload p ON p.accepted_on = a.accepted_on AND p.delivery = a.delivery AND p.id = a.id
@@ -248,9 +250,9 @@ type ListAttemptsParams struct {
 
 type ListAttemptsRow struct {
 	DeliveryAttempt DeliveryAttempt
-	RequestHeaders  []byte
+	RequestHeaders  string
 	RequestBody     []byte
-	ResponseHeaders []byte
+	ResponseHeaders string
 	ResponseBody    []byte
 }
 
@@ -292,6 +294,7 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]L
 			&i.DeliveryAttempt.TlsNs,
 			&i.DeliveryAttempt.FirstByteNs,
 			&i.DeliveryAttempt.RemoteAddress,
+			&i.DeliveryAttempt.RequestTruncated,
 			&i.RequestHeaders,
 			&i.RequestBody,
 			&i.ResponseHeaders,
@@ -308,7 +311,7 @@ func (q *Queries) ListAttempts(ctx context.Context, arg ListAttemptsParams) ([]L
 }
 
 const listDeliveries = `-- name: ListDeliveries :many
-SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class FROM delivery.delivery
+SELECT accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time, state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class, version FROM delivery.delivery
 WHERE organization = $1
   AND (event_sequence, id) < ($2::bigint, $3::uuid)
   AND ($4::uuid IS NULL OR webhook = $4)
@@ -387,6 +390,7 @@ func (q *Queries) ListDeliveries(ctx context.Context, arg ListDeliveriesParams) 
 			&i.NextAttemptTime,
 			&i.LastStatusCode,
 			&i.LastErrorClass,
+			&i.Version,
 		); err != nil {
 			return nil, err
 		}

@@ -113,13 +113,13 @@ const insertAttempts = `-- name: InsertAttempts :many
 INSERT INTO delivery.attempt (
     accepted_on, delivery, id, number, start_time, duration_ns, request_url, status_code, response_truncated, error_class,
     error_message, next_attempt_time, organization, webhook, trigger, event_id, dns_ns, connect_ns, tls_ns, first_byte_ns,
-    remote_address
+    remote_address, request_truncated
 )
 SELECT
     r.accepted_on, r.delivery, r.id, r.number, r.start_time, r.duration_ns, r.request_url, r.status_code,
     r.response_truncated, r.error_class, r.error_message,
     nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), r.organization, r.webhook, r.trigger, r.event_id,
-    r.dns_ns, r.connect_ns, r.tls_ns, r.first_byte_ns, r.remote_address
+    r.dns_ns, r.connect_ns, r.tls_ns, r.first_byte_ns, r.remote_address, r.request_truncated
 FROM (
     SELECT
         unnest($1::date[]) AS accepted_on,
@@ -142,7 +142,8 @@ FROM (
         unnest($18::bigint[]) AS connect_ns,
         unnest($19::bigint[]) AS tls_ns,
         unnest($20::bigint[]) AS first_byte_ns,
-        unnest($21::text[]) AS remote_address
+        unnest($21::text[]) AS remote_address,
+        unnest($22::boolean[]) AS request_truncated
 ) AS r
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING
 RETURNING id
@@ -170,6 +171,7 @@ type InsertAttemptsParams struct {
 	TlsNs             []int64
 	FirstByteNs       []int64
 	RemoteAddress     []string
+	RequestTruncated  []bool
 }
 
 // Returns those that were not stored before.
@@ -196,6 +198,7 @@ func (q *Queries) InsertAttempts(ctx context.Context, arg InsertAttemptsParams) 
 		arg.TlsNs,
 		arg.FirstByteNs,
 		arg.RemoteAddress,
+		arg.RequestTruncated,
 	)
 	if err != nil {
 		return nil, err
@@ -223,9 +226,9 @@ SELECT
     unnest($1::date[]),
     unnest($2::uuid[]),
     unnest($3::uuid[]),
-    unnest($4::jsonb[]),
+    unnest($4::text[]),
     unnest($5::bytea[]),
-    unnest($6::jsonb[]),
+    unnest($6::text[]),
     unnest($7::bytea[])
 ON CONFLICT (accepted_on, delivery, id) DO NOTHING
 `
@@ -234,9 +237,9 @@ type InsertPayloadsParams struct {
 	AcceptedOn      []time.Time
 	Delivery        []uuid.UUID
 	ID              []uuid.UUID
-	RequestHeaders  [][]byte
+	RequestHeaders  []string
 	RequestBody     [][]byte
-	ResponseHeaders [][]byte
+	ResponseHeaders []string
 	ResponseBody    [][]byte
 }
 
@@ -256,13 +259,14 @@ func (q *Queries) InsertPayloads(ctx context.Context, arg InsertPayloadsParams) 
 const upsertDeliveries = `-- name: UpsertDeliveries :exec
 INSERT INTO delivery.delivery AS d (
     accepted_on, id, organization, webhook, trigger, event_source, event_id, event_sequence, accept_time,
-    state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class
+    state, reason, attempt_count, update_time, next_attempt_time, last_status_code, last_error_class,
+    version
 )
 SELECT
     r.accepted_on, r.id, r.organization, r.webhook, r.trigger, r.event_source, r.event_id, r.event_sequence,
     r.accept_time, r.state, r.reason, r.attempt_count, r.update_time,
     nullif(r.next_attempt_time, '0001-01-01 00:00:00+00'::timestamptz), nullif(r.last_status_code, -1),
-    CASE WHEN r.last_status_code >= 0 THEN r.last_error_class END
+    CASE WHEN r.last_status_code >= 0 THEN r.last_error_class END, r.version
 FROM (
     SELECT
         unnest($1::date[]) AS accepted_on,
@@ -280,17 +284,25 @@ FROM (
         unnest($13::timestamptz[]) AS update_time,
         unnest($14::timestamptz[]) AS next_attempt_time,
         unnest($15::integer[]) AS last_status_code,
-        unnest($16::text[]) AS last_error_class
+        unnest($16::text[]) AS last_error_class,
+        unnest($17::bigint[]) AS version
 ) AS r
 ON CONFLICT (accepted_on, id) DO UPDATE SET
+    event_sequence    = excluded.event_sequence,
+    accept_time       = excluded.accept_time,
     state             = excluded.state,
     reason            = excluded.reason,
-    attempt_count     = greatest(d.attempt_count, excluded.attempt_count),
+    attempt_count     = CASE
+        WHEN excluded.event_sequence = d.event_sequence THEN greatest(d.attempt_count, excluded.attempt_count)
+        ELSE excluded.attempt_count
+    END,
     update_time       = excluded.update_time,
     next_attempt_time = excluded.next_attempt_time,
     last_status_code  = coalesce(excluded.last_status_code, d.last_status_code),
-    last_error_class  = coalesce(excluded.last_error_class, d.last_error_class)
-WHERE excluded.update_time >= d.update_time
+    last_error_class  = coalesce(excluded.last_error_class, d.last_error_class),
+    version           = excluded.version
+WHERE (excluded.event_sequence, excluded.version + CASE WHEN excluded.version % 2 = 1 AND excluded.state > 2 THEN 2 ELSE 0 END)
+    >= (d.event_sequence, d.version)
 `
 
 type UpsertDeliveriesParams struct {
@@ -310,10 +322,13 @@ type UpsertDeliveriesParams struct {
 	NextAttemptTime []time.Time
 	LastStatusCode  []int32
 	LastErrorClass  []string
+	Version         []int64
 }
 
-// The state of a delivery is what its newest record says, in whatever order records are stored. Year 1 stands
-// for no time, the status -1 for no attempt among the records.
+// The state of a delivery is what the record of its highest version says, and of several with the same the one that is
+// stored last: clocks differ. An end without an attempt may not know of the last one, after which a worker has died. An
+// event that is accepted again on the same day has a life of its own. Year 1 stands for no time, the status -1 for no
+// attempt among the records.
 func (q *Queries) UpsertDeliveries(ctx context.Context, arg UpsertDeliveriesParams) error {
 	_, err := q.db.Exec(ctx, upsertDeliveries,
 		arg.AcceptedOn,
@@ -332,6 +347,7 @@ func (q *Queries) UpsertDeliveries(ctx context.Context, arg UpsertDeliveriesPara
 		arg.NextAttemptTime,
 		arg.LastStatusCode,
 		arg.LastErrorClass,
+		arg.Version,
 	)
 	return err
 }

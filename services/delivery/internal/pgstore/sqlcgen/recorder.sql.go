@@ -182,8 +182,9 @@ func (q *Queries) DeliveryStates(ctx context.Context, arg DeliveryStatesParams) 
 }
 
 const dropPending = `-- name: DropPending :exec
-UPDATE delivery.delivery SET state = $1, reason = $2, update_time = $3, next_attempt_time = NULL
-WHERE webhook = $4 AND state = $5 AND update_time <= $3
+UPDATE delivery.delivery
+SET state = $1, reason = $2, update_time = $3, next_attempt_time = NULL, version = version | 1
+WHERE webhook = $4 AND state = $5 AND state <> 2
 `
 
 type DropPendingParams struct {
@@ -194,7 +195,7 @@ type DropPendingParams struct {
 	Pending int16
 }
 
-// Ends what waited for a webhook that is gone.
+// Ends what waited for a webhook that is gone. What is recorded later of an attempt that was under way counts.
 func (q *Queries) DropPending(ctx context.Context, arg DropPendingParams) error {
 	_, err := q.db.Exec(ctx, dropPending,
 		arg.Dropped,
@@ -287,20 +288,21 @@ func (q *Queries) DueHealth(ctx context.Context, arg DueHealthParams) ([]Deliver
 
 const failingHealth = `-- name: FailingHealth :many
 SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health
-WHERE failing_since IS NOT NULL AND cardinality(failing_deliveries) >= 3 AND reached < $1::smallint AND webhook > $2
+WHERE failing_since IS NOT NULL AND webhook > $1
+  AND CASE WHEN reached < $2::smallint THEN cardinality(failing_deliveries) >= 3 ELSE reached <> reported END
 ORDER BY webhook
 LIMIT $3
 `
 
 type FailingHealthParams struct {
-	LastStage int16
 	After     uuid.UUID
+	LastStage int16
 	PageSize  int32
 }
 
-// Webhooks that fail for a time and have not reached the last stage, by id.
+// Webhooks that fail for a time and have not reached the last stage, or for which that was not yet taken, by id.
 func (q *Queries) FailingHealth(ctx context.Context, arg FailingHealthParams) ([]DeliveryWebhookHealth, error) {
-	rows, err := q.db.Query(ctx, failingHealth, arg.LastStage, arg.After, arg.PageSize)
+	rows, err := q.db.Query(ctx, failingHealth, arg.After, arg.LastStage, arg.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -364,9 +366,11 @@ func (q *Queries) GetHealth(ctx context.Context, arg GetHealthParams) (DeliveryW
 }
 
 const health = `-- name: Health :many
-SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health WHERE webhook = ANY($1::uuid[]) ORDER BY webhook FOR UPDATE
+
+SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health WHERE webhook = ANY($1::uuid[]) ORDER BY webhook
 `
 
+// as the index has it
 func (q *Queries) Health(ctx context.Context, webhook []uuid.UUID) ([]DeliveryWebhookHealth, error) {
 	rows, err := q.db.Query(ctx, health, webhook)
 	if err != nil {
@@ -425,6 +429,44 @@ func (q *Queries) Lease(ctx context.Context, arg LeaseParams) (int64, error) {
 	return position, err
 }
 
+const lockHealth = `-- name: LockHealth :many
+SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health WHERE webhook = ANY($1::uuid[]) ORDER BY webhook FOR UPDATE
+`
+
+func (q *Queries) LockHealth(ctx context.Context, webhook []uuid.UUID) ([]DeliveryWebhookHealth, error) {
+	rows, err := q.db.Query(ctx, lockHealth, webhook)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DeliveryWebhookHealth
+	for rows.Next() {
+		var i DeliveryWebhookHealth
+		if err := rows.Scan(
+			&i.Webhook,
+			&i.Organization,
+			&i.Generation,
+			&i.ConsecutiveFailures,
+			&i.FailingSince,
+			&i.FailingDeliveries,
+			&i.LastSuccessTime,
+			&i.LastFailureTime,
+			&i.LastStatus,
+			&i.LastErrorClass,
+			&i.Reached,
+			&i.Reported,
+			&i.Reason,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const markCountsReported = `-- name: MarkCountsReported :exec
 UPDATE delivery.dead_letter_count c SET reported = true
 FROM (
@@ -457,6 +499,84 @@ type MarkHealthReportedParams struct {
 
 func (q *Queries) MarkHealthReported(ctx context.Context, arg MarkHealthReportedParams) error {
 	_, err := q.db.Exec(ctx, markHealthReported, arg.Level, arg.Webhook, arg.Generation)
+	return err
+}
+
+const putHealth = `-- name: PutHealth :exec
+INSERT INTO delivery.webhook_health (
+    webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time,
+    last_failure_time, last_status, last_error_class, reached, reported, reason
+)
+SELECT
+    r.webhook, r.organization, r.generation, r.consecutive_failures,
+    nullif(r.failing_since, '0001-01-01 00:00:00+00'::timestamptz), string_to_array(r.failing_deliveries, ' '),
+    nullif(r.last_success_time, '0001-01-01 00:00:00+00'::timestamptz),
+    nullif(r.last_failure_time, '0001-01-01 00:00:00+00'::timestamptz),
+    r.last_status, r.last_error_class, r.reached, r.reported, r.reason
+FROM (
+    SELECT
+        unnest($1::uuid[]) AS webhook,
+        unnest($2::text[]) AS organization,
+        unnest($3::bigint[]) AS generation,
+        unnest($4::bigint[]) AS consecutive_failures,
+        unnest($5::timestamptz[]) AS failing_since,
+        unnest($6::text[]) AS failing_deliveries,
+        unnest($7::timestamptz[]) AS last_success_time,
+        unnest($8::timestamptz[]) AS last_failure_time,
+        unnest($9::integer[]) AS last_status,
+        unnest($10::text[]) AS last_error_class,
+        unnest($11::smallint[]) AS reached,
+        unnest($12::smallint[]) AS reported,
+        unnest($13::text[]) AS reason
+) AS r
+ON CONFLICT (webhook) DO UPDATE SET
+    organization         = excluded.organization,
+    generation           = excluded.generation,
+    consecutive_failures = excluded.consecutive_failures,
+    failing_since        = excluded.failing_since,
+    failing_deliveries   = excluded.failing_deliveries,
+    last_success_time    = excluded.last_success_time,
+    last_failure_time    = excluded.last_failure_time,
+    last_status          = excluded.last_status,
+    last_error_class     = excluded.last_error_class,
+    reached              = excluded.reached,
+    reported             = excluded.reported,
+    reason               = excluded.reason
+`
+
+type PutHealthParams struct {
+	Webhook             []uuid.UUID
+	Organization        []string
+	Generation          []int64
+	ConsecutiveFailures []int64
+	FailingSince        []time.Time
+	FailingDeliveries   []string
+	LastSuccessTime     []time.Time
+	LastFailureTime     []time.Time
+	LastStatus          []int32
+	LastErrorClass      []string
+	Reached             []int16
+	Reported            []int16
+	Reason              []string
+}
+
+// Year 1 stands for no time. Deliveries are separated by spaces.
+func (q *Queries) PutHealth(ctx context.Context, arg PutHealthParams) error {
+	_, err := q.db.Exec(ctx, putHealth,
+		arg.Webhook,
+		arg.Organization,
+		arg.Generation,
+		arg.ConsecutiveFailures,
+		arg.FailingSince,
+		arg.FailingDeliveries,
+		arg.LastSuccessTime,
+		arg.LastFailureTime,
+		arg.LastStatus,
+		arg.LastErrorClass,
+		arg.Reached,
+		arg.Reported,
+		arg.Reason,
+	)
 	return err
 }
 
