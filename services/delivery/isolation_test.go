@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+
+	"github.com/meetwire/meetwire/pkg/bus"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
@@ -67,7 +69,7 @@ func (b *busy) count() int {
 	return len(b.came)
 }
 
-// four runs four workers, and returns when they know each other.
+// four runs four workers, and returns when all of them work.
 func four(t *testing.T, i *installation) {
 	t.Helper()
 	for range 3 {
@@ -76,6 +78,11 @@ func four(t *testing.T, i *installation) {
 	i.ready(t)
 	require.Eventually(t, func() bool {
 		return !slices.ContainsFunc(i.metrics, func(r *prometheus.Registry) bool { return metric(t, r, "meetwire_delivery_members") != 4 })
+	}, patience, tick)
+	// Those that have joined last wait until the others leave them their part.
+	require.Eventually(t, func() bool {
+		durable, err := i.js.Consumer(newContext(t), bus.StreamDeliveries, "deliver-meeting-booked")
+		return err == nil && durable.CachedInfo().NumWaiting >= 4
 	}, patience, tick)
 }
 
