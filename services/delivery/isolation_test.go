@@ -10,10 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-
-	"github.com/meetwire/meetwire/pkg/bus"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/meetwire/meetwire/pkg/bus"
 	configv1 "github.com/meetwire/meetwire/proto/gen/meetwire/config/v1"
 )
 
