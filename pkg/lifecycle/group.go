@@ -132,6 +132,15 @@ func (g *Group) call(ctx context.Context, p *part) (err error) {
 	return p.run(ctx)
 }
 
+// Stopped returns nil for an error that says nothing but that the context has ended: a part that was told to stop while it
+// was starting has not failed. Any other error it returns as it is.
+func Stopped(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && isCancellation(err) {
+		return nil
+	}
+	return err
+}
+
 // isCancellation reports whether an error says nothing but that its context was canceled, which is how a part
 // may answer a stop. A failure that was joined with a cancellation is still a failure.
 func isCancellation(err error) bool {

@@ -239,3 +239,16 @@ func TestGroupKnowsTheCancellationsOfOthers(t *testing.T) {
 	}()
 	require.NoError(t, g.Run(ctx))
 }
+
+func TestStoppedWhileStarting(t *testing.T) {
+	t.Parallel()
+	errBroken := errors.New("broken")
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	started := fmt.Errorf("ensure a stream: %w", context.Canceled)
+	require.NoError(t, lifecycle.Stopped(ended, started))
+	require.NoError(t, lifecycle.Stopped(ended, nil))
+	require.ErrorIs(t, lifecycle.Stopped(ended, errBroken), errBroken)
+	require.ErrorIs(t, lifecycle.Stopped(ended, errors.Join(started, errBroken)), errBroken)
+	require.ErrorIs(t, lifecycle.Stopped(t.Context(), started), context.Canceled, "somebody else's")
+}

@@ -126,16 +126,16 @@ func (s *Service) Ready(ctx context.Context) error {
 // made, and writes their records.
 func (s *Service) Run(ctx context.Context) error {
 	if err := bus.EnsureStreams(ctx, s.js, s.config.Streams, s.deps.Logger); err != nil {
-		return err
+		return lifecycle.Stopped(ctx, err)
 	}
 	queue, err := natsbus.NewQueue(ctx, s.js, s.config.Streams, s.deps.Logger, time.Now)
 	if err != nil {
-		return err
+		return lifecycle.Stopped(ctx, err)
 	}
 	queue.LimitBacklog(s.pace.backlog)
 	letters, err := natsbus.NewDeadLetters(ctx, s.js, queue, webhooks{Registry: s.hooks, Watcher: s.watcher}, time.Now, newID)
 	if err != nil {
-		return err
+		return lifecycle.Stopped(ctx, err)
 	}
 	store := pgstore.New(s.deps.DB)
 	sending, err := s.config.sender()

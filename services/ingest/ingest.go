@@ -151,7 +151,7 @@ func (s *Service) Ready(ctx context.Context) error {
 // Run serves until the context ends. Stopping, it takes no more events and finishes those that it has begun.
 func (s *Service) Run(ctx context.Context) error {
 	if err := bus.EnsureStreams(ctx, s.js, s.config.Streams, s.deps.Logger); err != nil {
-		return err
+		return lifecycle.Stopped(ctx, err)
 	}
 	group := lifecycle.NewGroup(s.deps.Logger, s.deps.Grace)
 	group.Add("configuration", s.watcher.Run)
