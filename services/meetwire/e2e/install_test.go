@@ -157,6 +157,7 @@ func processesOf(t *testing.T) *installation {
 		"MEETWIRE_KEYSET=" + keyset.Reveal(),
 		"MEETWIRE_OPERATOR_KEY=" + key.Reveal(),
 		"MEETWIRE_DATABASE_URL=" + database.Reveal(),
+		"MEETWIRE_DATABASE_MAX_CONNS=5", // all tests share a server
 		"MEETWIRE_NATS_URL=" + server.URL(),
 		"MEETWIRE_SUBSCRIPTION_ADDR=" + subscription,
 		"MEETWIRE_INGEST_ADDR=" + ingest,

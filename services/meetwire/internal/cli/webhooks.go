@@ -268,7 +268,7 @@ type webhooksRotateSecret struct {
 	graceFlag
 
 	SecretFile string `help:"File with the new secret; - reads it from standard input. Default: one is made." placeholder:"FILE" xor:"secret"`
-	Ed25519    bool   `help:"Make a key pair of which the receiver needs only the public key, which is printed. For standard and cloudevents." xor:"secret"`
+	Ed25519    bool   `name:"ed25519" help:"Make a key pair of which the receiver needs only the public key, which is printed. For standard and cloudevents." xor:"secret"`
 }
 
 // Run implements the command.
