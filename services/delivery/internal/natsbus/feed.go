@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/meetwire/meetwire/pkg/bus"
 )
 
@@ -21,7 +19,7 @@ func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int
 	filter := bus.RetryTimersFilter(bus.AnyToken, webhook)
 	var fed atomic.Int64
 	for from, read := uint64(1), 0; int(fed.Load()) < tasks && read < 2*tasks*count; {
-		timers, err := q.retriesReader().Batch(ctx, filter, from, min(tasks*count, drainBatch))
+		timers, err := q.timers.Batch(ctx, filter, from, min(tasks*count, drainBatch))
 		if err != nil {
 			return int(fed.Load()), fmt.Errorf("read what waits for a webhook: %w", err)
 		}
@@ -30,21 +28,17 @@ func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int
 		}
 		read += len(timers)
 		from = timers[len(timers)-1].Sequence + 1
-		g, limited := errgroup.WithContext(ctx)
-		g.SetLimit(drainWorkers)
-		for i := range timers {
-			if timers[i].Sequence%uint64(count) != uint64(rank) || int(fed.Load()) >= tasks { //nolint:gosec // G115: a share
-				continue
+		err = several(ctx, timers, func(ctx context.Context, timer bus.StoredMsg) error {
+			if timer.Sequence%uint64(count) != uint64(rank) || int(fed.Load()) >= tasks { //nolint:gosec // G115: a share
+				return nil
 			}
-			g.Go(func() error {
-				done, err := q.feed(limited, &timers[i])
-				if done {
-					fed.Add(1)
-				}
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
+			done, err := q.feed(ctx, &timer)
+			if done {
+				fed.Add(1)
+			}
+			return err
+		})
+		if err != nil {
 			return int(fed.Load()), err
 		}
 	}

@@ -47,7 +47,7 @@ func (w *writing) newlyDead(ctx context.Context, q *sqlcgen.Queries) ([]*deliver
 		}
 		state[record.GetDelivery()] = deliveryv1.Delivery_STATE_UNSPECIFIED
 		params.ID = append(params.ID, id)
-		params.AcceptedOn = append(params.AcceptedOn, day(record.GetAcceptTime().AsTime()))
+		params.AcceptedOn = append(params.AcceptedOn, pg.Day(record.GetAcceptTime().AsTime()))
 	}
 	if len(state) == 0 {
 		return nil, nil

@@ -30,7 +30,7 @@ func (s *Store) SentSince(ctx context.Context, deliveries []Since) (map[string]b
 		if err != nil {
 			continue // it is known of nobody
 		}
-		params.AcceptedOn = append(params.AcceptedOn, day(d.AcceptedAt))
+		params.AcceptedOn = append(params.AcceptedOn, pg.Day(d.AcceptedAt))
 		params.ID = append(params.ID, id)
 		params.Version = append(params.Version, 2*int64(d.Attempts)+1)
 		params.Since = append(params.Since, d.Time)

@@ -187,7 +187,7 @@ func (s *Store) Forget(ctx context.Context, before, keepPayloads time.Time) (day
 	if err := q.DropHours(ctx, before); err != nil {
 		return 0, pg.Fault(fmt.Errorf("remove old statistics: %w", err))
 	}
-	emptied, err := q.EmptyPayloadsBefore(ctx, day(keepPayloads))
+	emptied, err := q.EmptyPayloadsBefore(ctx, pg.Day(keepPayloads))
 	if err != nil {
 		return 0, pg.Fault(fmt.Errorf("remove old payloads: %w", err))
 	}

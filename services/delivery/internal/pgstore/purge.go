@@ -57,11 +57,11 @@ func (s *Store) Retain(ctx context.Context, organization string, keepFrom time.T
 			if err != nil || !locked {
 				return err
 			}
-			if n, err = purgeDeliveries(ctx, q, organization, day(keepFrom)); err != nil || n.Deliveries > 0 {
+			if n, err = purgeDeliveries(ctx, q, organization, pg.Day(keepFrom)); err != nil || n.Deliveries > 0 {
 				return err
 			}
 			// The last time round.
-			if _, err = q.PurgeHours(ctx, sqlcgen.PurgeHoursParams{Organization: organization, Before: day(keepFrom)}); err != nil {
+			if _, err = q.PurgeHours(ctx, sqlcgen.PurgeHoursParams{Organization: organization, Before: pg.Day(keepFrom)}); err != nil {
 				return fmt.Errorf("remove statistics: %w", err)
 			}
 			return nil

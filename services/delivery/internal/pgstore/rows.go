@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/pkg/pg"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore/sqlcgen"
 )
@@ -99,7 +100,7 @@ func (c *columns) addDelivery(record, last *deliveryv1.Record) error {
 		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of acceptance is none")
 	}
 	d, accepted := &c.deliveries, record.GetAcceptTime().AsTime()
-	d.AcceptedOn = append(d.AcceptedOn, day(accepted))
+	d.AcceptedOn = append(d.AcceptedOn, pg.Day(accepted))
 	d.ID = append(d.ID, id)
 	d.Organization = append(d.Organization, record.GetOrganization())
 	d.Webhook = append(d.Webhook, webhook)
@@ -147,7 +148,7 @@ func (c *columns) addAttempt(record *deliveryv1.Record) error {
 	if err != nil {
 		return err
 	}
-	a, attempt, accepted := &c.attempts, record.GetAttempt(), day(record.GetAcceptTime().AsTime())
+	a, attempt, accepted := &c.attempts, record.GetAttempt(), pg.Day(record.GetAcceptTime().AsTime())
 	a.AcceptedOn = append(a.AcceptedOn, accepted)
 	a.Delivery = append(a.Delivery, delivery)
 	a.ID = append(a.ID, id)

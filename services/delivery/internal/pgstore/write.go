@@ -65,16 +65,14 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 		return err
 	}
 	days := columns.days()
-	for _, accepted := range days {
-		if err := s.ensureDay(ctx, accepted); err != nil {
-			return err
-		}
+	if err := s.days.Ensure(ctx, days...); err != nil {
+		return err
 	}
 	w := &writing{batch: b, ttl: ttl, columns: columns}
 	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
-	if noPartition(err) {
+	if pg.NoPartition(err) {
 		// A day that is past its time was dropped since, by this process or by another.
-		s.forget(days)
+		s.days.Forget(days)
 		w.days = days
 		err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	}

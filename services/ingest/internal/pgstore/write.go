@@ -27,16 +27,14 @@ func (s *Store) Write(ctx context.Context, notes []*ingestv1.FanOut) (inserted i
 		return 0, err
 	}
 	days := w.days
-	for _, d := range days {
-		if err := s.ensureDay(ctx, d); err != nil {
-			return 0, err
-		}
+	if err := s.days.Ensure(ctx, days...); err != nil {
+		return 0, err
 	}
 	w.days = nil
 	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
-	if noPartition(err) {
+	if pg.NoPartition(err) {
 		// A day that is past its time was dropped since, by this process or by another.
-		s.forget(days)
+		s.days.Forget(days)
 		w.days = days
 		err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	}
@@ -82,7 +80,7 @@ func newWriting(notes []*ingestv1.FanOut) (*writing, error) {
 		return cmp.Or(cmp.Compare(a.sequence, b.sequence), a.accepted.Compare(b.accepted), cmp.Compare(a.part, b.part))
 	})
 	for _, key := range keys {
-		if d := day(key.accepted); !slices.Contains(w.days, d) {
+		if d := pg.Day(key.accepted); !slices.Contains(w.days, d) {
 			w.days = append(w.days, d)
 		}
 		if key.part > 0 {
