@@ -54,6 +54,10 @@ type Membership struct {
 	outage  time.Time            // when NATS last did not answer
 	away    bool                 // it does not answer now
 	missing map[string]time.Time // since when instances have not been seen
+	written map[string]exceeded  // limits of which it has told the others
+	told    map[string]int       // what was last passed on of the others
+	own     func() map[string]int
+	others  func(map[string]int)
 
 	mu       sync.Mutex
 	members  []string // sorted; always with this instance
@@ -70,7 +74,8 @@ func NewMembership(js jetstream.JetStream, service, instance string, replicas in
 	}
 	return &Membership{
 		js: js, service: service, instance: instance, replicas: replicas, logger: logger,
-		missing: make(map[string]time.Time), members: []string{instance}, settled: make(chan struct{}),
+		missing: make(map[string]time.Time), written: make(map[string]exceeded), members: []string{instance},
+		settled: make(chan struct{}),
 	}, nil
 }
 
@@ -132,26 +137,34 @@ func (m *Membership) beat(ctx context.Context) {
 	if err == nil {
 		alive, err = m.list(ctx)
 	}
+	now := time.Now()
+	if err == nil {
+		m.update(m.remember(alive, now))
+		err = m.balance(ctx)
+	}
 	if ctx.Err() != nil {
 		return
 	}
-	now := time.Now()
 	if err != nil {
-		m.outage = now
-		if !m.away {
-			m.away = true
-			m.logger.Warn("instances cannot be counted; the last known number holds", "service", m.service, "count", m.Count(), "error", err)
-		}
-		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
-			m.ensured = false // somebody removed the bucket
-		}
+		m.missed(err, now)
 		return
 	}
 	m.away = false
-	m.update(m.remember(alive, now))
 	// Of several that join at once each has announced itself before it looks: at most one finds itself alone.
 	if m.Count() == 1 || now.Sub(m.joined) >= memberSettle {
 		m.settle()
+	}
+}
+
+// missed notes that NATS does not answer.
+func (m *Membership) missed(err error, now time.Time) {
+	m.outage = now
+	if !m.away {
+		m.away = true
+		m.logger.Warn("instances cannot be counted; the last known number holds", "service", m.service, "count", m.Count(), "error", err)
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		m.ensured = false // somebody removed the bucket
 	}
 }
 
@@ -258,7 +271,7 @@ func (m *Membership) settle() {
 	}
 }
 
-// leave removes the instance's key, so that the others need not wait until it has expired.
+// leave removes the instance's keys, so that the others need not wait until they have expired.
 func (m *Membership) leave(ctx context.Context) {
 	if m.renewed.IsZero() || !m.js.Conn().IsConnected() {
 		return
@@ -266,8 +279,10 @@ func (m *Membership) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, memberRequest)
 	defer cancel()
 	stream, err := m.js.Stream(ctx, membersStream)
-	if err == nil {
-		err = stream.Purge(ctx, jetstream.WithPurgeSubject(memberSubject(m.service, m.instance)))
+	for _, subject := range []string{memberSubject(m.service, m.instance), exceedingSubject(m.service, m.instance, AnyToken, AnyToken)} {
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
 	}
 	if err != nil {
 		m.logger.Warn("instance could not sign off and will be missed after a while", "service", m.service, "error", err)

@@ -96,6 +96,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	}
 	s.isolation = newIsolationMetrics(deps.Registry, s.slots, members)
 	members.OnChange(s.slots.SetShare)
+	members.Balance(s.slots.Exceeding, s.slots.SetExceeded)
 	s.tender = newTender(deps.Logger, func(moved int) { s.metrics.drained.Add(float64(moved)) })
 	maker := &dialect.Maker{Box: box, UserAgent: version.UserAgent, Logger: deps.Logger}
 	s.hooks = registry.New(maker, s.tender.tend)
@@ -171,13 +172,8 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Add("configuration", s.watcher.Run)
 	group.Add("tables", s.maintainer(store).Run)
 	group.Add("recorder", s.recorder(store).Run)
-	group.Add("membership", func(ctx context.Context) error {
-		// Who has no configuration takes no part in the work, and needs none of the limits.
-		if err := s.loaded(ctx); err != nil {
-			return err
-		}
-		return s.members.Run(ctx)
-	})
+	worked := make(chan struct{})
+	group.Add("membership", func(ctx context.Context) error { return s.belong(ctx, worked) })
 	hungry := make(chan []core.Hungry)
 	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, s.slots, hungry) })
 	group.Add("sweeper", func(ctx context.Context) error {
@@ -186,6 +182,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	group.Add("tender", func(ctx context.Context) error { return s.tender.run(ctx, queue, engine) })
 	group.Add("workers", func(ctx context.Context) error {
+		defer close(worked)
 		defer s.slots.Wait()
 		s.join(ctx)
 		return bus.RunLanes(ctx, s.watcher.Lanes(ctx, bus.LaneCustom, bus.LaneBulk), func(ctx context.Context, trigger string) error {

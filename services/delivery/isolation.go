@@ -16,10 +16,29 @@ import (
 // lentPart is the part of a consumer's messages that may wait, given back, for one webhook.
 const lentPart = 100
 
+// idleHands is how long a goroutine that made attempts is kept for the next one.
+const idleHands = 100 * time.Millisecond
+
 // newSlots makes the slots of the process.
 func newSlots(config Config) *core.Slots {
 	return core.NewSlots(config.Concurrency, time.Now,
-		core.WithTotal(min(config.MaxAttempts, sender.Attempts(0))), core.WithLent(max(config.Streams.MaxAckPending/lentPart, 1)))
+		core.WithTotal(min(config.MaxAttempts, sender.Attempts(0))), core.WithLent(max(config.Streams.MaxAckPending/lentPart, 1)),
+		core.WithHands(idleHands))
+}
+
+// belong announces this process to the others while it works, also to its last attempt.
+func (s *Service) belong(ctx context.Context, worked <-chan struct{}) error {
+	// Who has no configuration takes no part in the work, and needs none of the limits.
+	if err := s.loaded(ctx); err != nil {
+		return err
+	}
+	working, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	go func() {
+		defer leave()
+		<-worked
+	}()
+	return s.members.Run(working)
 }
 
 // joinWait is how long the first attempt waits at most until it is known how many processes share the limits of the

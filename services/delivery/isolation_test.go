@@ -35,6 +35,7 @@ func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
 
 // busy is a receiver that takes a while, and notes when requests came and how many there were at once.
 type busy struct {
+	hold         chan struct{} // unless nil: until when no request is answered
 	mu           sync.Mutex
 	came         []time.Time
 	active, most int
@@ -50,7 +51,7 @@ func newBusy(t *testing.T, takes time.Duration) (*busy, string) {
 		b.most = max(b.most, b.active)
 		b.mu.Unlock()
 		select {
-		case <-time.After(takes):
+		case <-b.answers(takes):
 		case <-r.Context().Done():
 		}
 		b.mu.Lock()
@@ -60,6 +61,16 @@ func newBusy(t *testing.T, takes time.Duration) (*busy, string) {
 	}))
 	t.Cleanup(server.Close)
 	return b, server.URL
+}
+
+// answers returns what ends when a request that came now is to be answered.
+func (b *busy) answers(takes time.Duration) <-chan struct{} {
+	if b.hold != nil {
+		return b.hold
+	}
+	done := make(chan struct{})
+	time.AfterFunc(takes, func() { close(done) })
+	return done
 }
 
 func (b *busy) count() int {
@@ -214,6 +225,39 @@ func TestWorkersKeepTheConcurrencyOfAWebhookWhileTheyChange(t *testing.T) {
 	defer receiver.mu.Unlock()
 	require.Equal(t, limit, receiver.most)
 	require.GreaterOrEqual(t, i.begun(t), 2)
+}
+
+// An endpoint that hangs has all the attempts that it may have when another worker joins, which must not add to them.
+func TestAWorkerThatJoinsDoesNotAddToWhatHangs(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	const limit, deliveries = 4, 12
+	receiver, url := newBusy(t, 0)
+	receiver.hold = make(chan struct{})
+	release := sync.OnceFunc(func() { close(receiver.hold) })
+	t.Cleanup(release)
+	i.webhook.TargetUrl, i.webhook.MaxConcurrency, i.webhook.Timeout = url, limit, durationpb.New(30*time.Second)
+	i.ready(t)
+	i.publishMany(t, "acme", hook, deliveries)
+	require.Eventually(t, func() bool { return receiver.count() == limit }, patience, tick)
+	i.run(t)
+	i.requireMembers(t, 2)
+	i.publishMany(t, "acme", hook, deliveries)
+	require.Eventually(t, func() bool {
+		return metric(t, i.metrics[1], "meetwire_delivery_deferrals_total") > 0
+	}, patience, tick, "what comes to the new worker is put off")
+	require.Equal(t, limit, receiver.count())
+	release()
+	sent := 2 * deliveries
+	for deadline := time.Now().Add(patience); i.begun(t) < 2; sent++ {
+		require.True(t, time.Now().Before(deadline), "it gets its part as soon as that is free")
+		i.publishMany(t, "acme", hook, 1)
+		<-time.After(tick)
+	}
+	require.Eventually(t, func() bool { return receiver.count() == sent }, patience, tick)
+	receiver.mu.Lock()
+	defer receiver.mu.Unlock()
+	require.Equal(t, limit, receiver.most)
 }
 
 // What keeps webhooks apart is to be seen, each thing when it happens.

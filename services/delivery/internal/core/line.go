@@ -30,8 +30,10 @@ const strangerSpacing = 4 * time.Millisecond
 
 // line is what one webhook has in this process. All but the breaker is guarded by Slots.
 type line struct {
+	webhook    string
 	offset     int    // spreads what cannot be divided evenly over the processes
 	configured Limits // of the webhook
+	part       int    // this process's share of its concurrency, also while less is in force
 	rate       rate
 	breaker    breaker
 	active     slotList
@@ -50,7 +52,7 @@ type line struct {
 func newLine(webhook string) *line {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(webhook)) // never fails
-	l := &line{offset: int(hash.Sum32() >> 1)}
+	l := &line{webhook: webhook, offset: int(hash.Sum32() >> 1)}
 	l.live.line = l
 	l.bulk.line, l.bulk.bulk = l, true
 	return l

@@ -20,13 +20,14 @@ type Slots struct {
 	now   func() time.Time
 
 	mu         sync.Mutex
-	rank       int // which of the processes this is,
-	count      int // of how many
+	rank       int            // which of the processes this is,
+	count      int            // of how many
+	exceeded   map[string]int // by webhook: by how many attempts the others are above their shares
 	lines      map[string]*line
 	live, bulk class
 	passed     int // live attempts since the last one of the lane bulk
 	opened     uint64
-	tasks      sync.WaitGroup
+	hands      hands
 }
 
 // Defaults of what options change.
@@ -40,6 +41,9 @@ type Option func(*Slots)
 
 // WithTotal bounds the attempts of all webhooks together.
 func WithTotal(total int) Option { return func(s *Slots) { s.total = total } }
+
+// WithHands has goroutines kept for so long while they have nothing to do.
+func WithHands(keep time.Duration) Option { return func(s *Slots) { s.hands.keep = keep } }
 
 // WithLent bounds the messages of one webhook that wait at the broker to be given out again, see Lend.
 func WithLent(lent int) Option { return func(s *Slots) { s.lent = lent } }
@@ -139,14 +143,14 @@ func (s *Slots) away(r *row, turn Turn, now time.Time) {
 	at := r.reserve(now, s.count)
 	r.line.breaker.waits(turn.Delivery, at, now)
 	r.line.pantry.put(at)
-	s.tasks.Go(func() { turn.Away(at) })
+	s.hands.run(func() { turn.Away(at) })
 }
 
 // begin gives a turn a slot of its own.
 func (s *Slots) begin(r *row, turn Turn, now time.Time) {
 	taken := new(slot)
 	wait := s.occupy(r, taken, turn, now)
-	s.tasks.Go(func() { s.work(taken, wait) })
+	s.hands.run(func() { s.work(taken, wait) })
 }
 
 // work runs one turn after the other in a slot until nobody waits, each when the webhook's rate allows it: that is
@@ -260,7 +264,13 @@ func (s *Slots) limit(l *line, limits Limits, now time.Time) {
 	rank := (s.rank + l.offset) % s.count
 	share := limits.share(rank, s.count)
 	limits.Concurrency = half(limits.Concurrency)
-	if l.set(configured, share, limits.share(rank, s.count)) {
+	bulk := limits.share(rank, s.count)
+	l.part = share.Concurrency
+	if len(s.exceeded) > 0 {
+		exceeded := s.exceeded[l.webhook]
+		share.Concurrency, bulk.Concurrency = max(share.Concurrency-exceeded, 0), max(bulk.Concurrency-exceeded, 0)
+	}
+	if l.set(configured, share, bulk) {
 		s.shed(l, now)
 		s.enqueue(l, now)
 	}
@@ -332,7 +342,7 @@ func (s *Slots) Waits(webhook, delivery string, until time.Time) {
 }
 
 // Go runs a function in a goroutine that Wait waits for.
-func (s *Slots) Go(f func()) { s.tasks.Go(f) }
+func (s *Slots) Go(f func()) { s.hands.run(f) }
 
 // Wait returns when no task runs or waits any more.
-func (s *Slots) Wait() { s.tasks.Wait() }
+func (s *Slots) Wait() { s.hands.wait() }
