@@ -28,11 +28,6 @@ const (
 	exitUsage   = 2 // the configuration is wrong; nothing was begun
 )
 
-// gcPercent is how much a process allocates between two collections of garbage, in percent of what it keeps, unless GOGC
-// says otherwise: services make much garbage and keep little, and Go's default of 100 has them spend a sixth of their time
-// on it.
-const gcPercent = 200
-
 // abandonAfter is how long after the grace period the process ends although parts of it still run.
 const abandonAfter = 2 * time.Second
 
@@ -86,7 +81,8 @@ func Main[C any](
 	// Signals that nobody waits for any more do what they do by default.
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(maxGarbage)
+		go tuneGarbage(ctx)
 	}
 
 	program := &program{name: name, description: description, config: config, common: common, stderr: stderr}

@@ -70,16 +70,16 @@ const (
 
 // encodeRecord writes a record, without what does not fit.
 func encodeRecord(message *deliveryv1.Record) ([]byte, error) {
-	attempt := message.GetAttempt()
-	if attempt != nil && proto.Size(message) > maxRecordBytes {
+	body, err := proto.Marshal(message)
+	if attempt := message.GetAttempt(); err == nil && attempt != nil && len(body) > maxRecordBytes {
 		if len(attempt.GetRequestBody()) > maxKeptBytes {
 			attempt.RequestBody, attempt.RequestTruncated = attempt.GetRequestBody()[:maxKeptBytes], true
 		}
 		if proto.Size(message) > maxRecordBytes {
 			withoutPayload(attempt)
 		}
+		body, err = proto.Marshal(message)
 	}
-	body, err := proto.Marshal(message)
 	if err != nil {
 		return nil, fmt.Errorf("encode a record: %w", err)
 	}
@@ -150,12 +150,25 @@ func duration(d time.Duration) *durationpb.Duration {
 // clean makes text of what comes from outside: valid UTF-8, without control characters but tabs. A record that could not be
 // encoded, or that Postgres refuses, would hide what a receiver has done.
 func clean(text string) string {
+	if isPlain(text) {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\t' {
 			return utf8.RuneError
 		}
 		return r // also that for what is no UTF-8
 	}, text)
+}
+
+// isPlain reports whether a text is of printable ASCII, as nearly all are.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // shorten cuts a text that is too long.
