@@ -248,6 +248,39 @@ func TestReportOfAnEarlierGenerationHasNoEffect(t *testing.T) {
 	require.Zero(t, mails, "without an SMTP server nothing is queued")
 }
 
+// A report may be under way while somebody pauses the webhook.
+func TestReportDoesNotDisableAPausedWebhook(t *testing.T) {
+	t.Parallel()
+	i := setup(t)
+	operator := i.operator(t)
+	operator.organization(t, "acme", false)
+	w := operator.webhook(t, "acme", booking())
+	name := w.GetName()
+	delivery := i.as(t, i.serviceToken)
+	report := func(generation int64, effective bool, want subscriptionv1.Webhook_Status) {
+		t.Helper()
+		req := failing(w, levelDisable)
+		req.Generation = generation
+		for range 2 { // it is made again until the pause has got to delivery
+			answer, err := delivery.config.ReportWebhookHealth(t.Context(), req)
+			require.NoError(t, err)
+			require.Equal(t, effective, answer.GetEffective())
+			effective = false
+		}
+		got, err := operator.webhooks.GetWebhook(t.Context(), &subscriptionv1.GetWebhookRequest{Name: name})
+		require.NoError(t, err)
+		require.Equal(t, want, got.GetStatus())
+	}
+	_, err := operator.webhooks.PauseWebhook(t.Context(), &subscriptionv1.PauseWebhookRequest{Name: name})
+	require.NoError(t, err)
+	report(1, false, subscriptionv1.Webhook_STATUS_PAUSED)
+	_, err = operator.webhooks.ResumeWebhook(t.Context(), &subscriptionv1.ResumeWebhookRequest{Name: name})
+	require.NoError(t, err)
+	report(1, false, subscriptionv1.Webhook_STATUS_ACTIVE)
+	report(2, true, subscriptionv1.Webhook_STATUS_DISABLED)
+	i.announcements(t, 1)
+}
+
 func TestDeadLettersAreAnnouncedOncePerMinute(t *testing.T) {
 	t.Parallel()
 	i := setup(t)

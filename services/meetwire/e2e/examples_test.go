@@ -65,10 +65,11 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// passing are fields that are there or not as it happens: how far an operation is by now, and what an attempt on a
-// connection that is used again does not have.
+// passing are fields that are there or not as it happens: how far an operation is by now, what an attempt on a
+// connection that is used again does not have, and whether an attempt ends before or after its record is seen.
 var passing = []string{ //nolint:gochecknoglobals // never changed
 	"processedCount", "affectedCount", "totalCount", "skippedCount", "dnsDuration", "connectDuration",
+	"activeCount", "averageDuration",
 }
 
 // shape says which fields there are, and of which types; for a list, which there are in any of its items.
@@ -343,7 +344,8 @@ func (e *examples) tryCancel(t *testing.T, path string) bool {
 // deliveries sends an event to a receiver that takes it, and to one that does not.
 func (e *examples) deliveries(t *testing.T) {
 	t.Helper()
-	good, bad := newReceiver(t), newReceiver(t).answering(func(int, *http.Request) int { return http.StatusInternalServerError })
+	good := newReceiver(t).saying(`{"received":true}`)
+	bad := newReceiver(t).saying("no room").answering(func(int, *http.Request) int { return http.StatusInternalServerError })
 	taking := e.webhook(t, good, "", "custom.order.paid")
 	failing := e.webhook(t, bad, `,"retryPolicy":{"preset":"PRESET_NONE"}`, "custom.order.paid")
 	e.inForce(t)

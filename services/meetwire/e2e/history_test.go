@@ -346,6 +346,7 @@ func TestErasedEventLeavesNoTrace(t *testing.T) {
 		attempts := o.attempts(t, d)
 		require.Len(t, attempts, 1)
 		require.Equal(t, 200, attempts[0].StatusCode)
+		require.Empty(t, attempts[0].RequestText)
 		require.Empty(t, attempts[0].RequestBody)
 	}
 	var event struct{ ID, Subject, EraseTime, AcceptTime, Event string }

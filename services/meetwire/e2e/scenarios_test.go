@@ -32,6 +32,7 @@ func TestMeetwireUp(t *testing.T) {
 func scenarios(t *testing.T, i *installation) {
 	for name, scenario := range map[string]func(*testing.T, *installation){
 		"an event becomes a verified delivery":      testVerifiedDelivery,
+		"answers of receivers can be read":          testAnswers,
 		"a failing receiver is tried again":         testRetries,
 		"a receiver that never answers times out":   testTimeout,
 		"a receiver that always fails":              testDeadLetter,
@@ -77,7 +78,7 @@ func testVerifiedDelivery(t *testing.T, i *installation) {
 	attempts := o.attempts(t, d)
 	require.Len(t, attempts, 1)
 	require.Equal(t, 200, attempts[0].StatusCode)
-	require.Equal(t, got.body, string(attempts[0].RequestBody))
+	require.Equal(t, got.body, attempts[0].RequestText)
 }
 
 func testRetries(t *testing.T, i *installation) {
@@ -118,7 +119,7 @@ func testTimeout(t *testing.T, i *installation) {
 		<-request.Context().Done() // until the sender hangs up
 		return 200
 	})
-	o.webhook(t, r, `,"timeout":"1s","retryPolicy":{"maxRetries":0}`, "meeting.canceled")
+	h := o.webhook(t, r, `,"timeout":"1s","retryPolicy":{"maxRetries":0}`, "meeting.canceled")
 	o.inForce(t)
 	id := uuid.NewString()
 	o.publish(t, "meeting.canceled", "/scheduler", id)
@@ -129,6 +130,11 @@ func testTimeout(t *testing.T, i *installation) {
 	require.Equal(t, "timeout", attempts[0].ErrorClass)
 	require.Zero(t, attempts[0].StatusCode)
 	require.Contains(t, attempts[0].ErrorMessage, "1s")
+	var flow flow
+	require.Eventually(t, func() bool { flow = o.health(t, h).Flow; return flow.TimedOut }, patience, tick)
+	average, err := time.ParseDuration(flow.AverageDuration)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, average, time.Second)
 }
 
 func testDeadLetter(t *testing.T, i *installation) {

@@ -153,6 +153,7 @@ type receiver struct {
 	verifier []*standardwebhooks.Webhook
 	got      []request
 	answer   func(n int, r *http.Request) int // status for the n-th request, from 1
+	says     string                           // body of each answer
 	changed  chan struct{}
 }
 
@@ -180,6 +181,14 @@ func (r *receiver) answering(f func(n int, r *http.Request) int) *receiver {
 	return r
 }
 
+// saying makes the receiver answer with a body.
+func (r *receiver) saying(body string) *receiver {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.says = body
+	return r
+}
+
 func (r *receiver) trust(t *testing.T, secret string) {
 	t.Helper()
 	verifier, err := standardwebhooks.NewWebhook(secret)
@@ -200,7 +209,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	for _, verifier := range r.verifier {
 		got.verified = got.verified || verifier.Verify(body, req.Header) == nil
 	}
-	answer, n := r.answer, len(r.got)+1
+	answer, says, n := r.answer, r.says, len(r.got)+1
 	r.got = append(r.got, got)
 	close(r.changed)
 	r.changed = make(chan struct{})
@@ -211,6 +220,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.got[n-1].status = status
 	r.mu.Unlock()
 	w.WriteHeader(status)
+	_, _ = io.WriteString(w, says) // of what is too long the end is not read
 }
 
 func (r *receiver) requests() []request {
@@ -258,7 +268,11 @@ type attempt struct {
 	ErrorClass, ErrorMessage string
 	RequestURL               string
 	NextAttemptTime          string
+	RequestText              string
+	ResponseText             string
 	RequestBody              []byte
+	ResponseBody             []byte
+	ResponseTruncated        bool
 }
 
 // deliveries lists those that a filter selects.

@@ -38,7 +38,14 @@ func fourWorkers(t *testing.T) *installation {
 // health is how the deliveries of a webhook have gone. JSON has 64-bit integers as text.
 type health struct {
 	Generation, ConsecutiveFailures string
-	Flow                            struct{ WorkerCount int }
+	Flow                            flow
+}
+
+// flow is how a worker treats a webhook.
+type flow struct {
+	WorkerCount     int
+	TimedOut        bool
+	AverageDuration string
 }
 
 // health returns that of a webhook, empty while there is none.

@@ -179,7 +179,7 @@ func (a *Attempt) Succeeded() bool { return a.ErrorClass == "" }
 func InsecureAttempt(id string, now time.Time, request Request) Attempt {
 	return Attempt{
 		ID: id, StartedAt: now, Request: request, ErrorClass: ErrorInsecure,
-		ErrorMessage: "the URL begins with http:, which neither the organization nor the dialect allows",
+		ErrorMessage: "the URL begins with http:, which the organization or the dialect does not allow",
 	}
 }
 

@@ -64,14 +64,12 @@ func (a *Actions) ListTimers(ctx context.Context, request *deliveryv1.ListTimers
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkWebhook(organization, id.String()); err != nil {
+	if _, err := findWebhook(a.Configuration, organization, id); err != nil {
 		return nil, err
 	}
-	var after streamCursor
-	if request.GetPageToken() != "" {
-		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
-			return nil, err
-		}
+	after, err := cursor(request, streamCursor{})
+	if err != nil {
+		return nil, err
 	}
 	part, err := a.Line.ListTimers(ctx, organization, id.String(), after.Next, 0, aip.PageSize(request.GetPageSize()))
 	if err != nil {
@@ -93,10 +91,6 @@ func timerMessage(timer *natsbus.Timer) *deliveryv1.Timer {
 		AttemptCount: int32(task.Attempts), //nolint:gosec // G115: bounded by the retry policies
 		DueTime:      timestamppb.New(timer.Due), Parked: timer.Parked,
 	}
-}
-
-func deliveryName(organization, delivery string) string {
-	return "organizations/" + organization + "/deliveries/" + delivery
 }
 
 // waiting returns the timer of a delivery, or why there is none.
@@ -232,7 +226,7 @@ func (a *Actions) RetryDeliveries(ctx context.Context, request *deliveryv1.Retry
 		if organization != bus.AnyToken && owner != organization {
 			return nil, invalidName("webhook", "must be a webhook of the organization in `parent`")
 		}
-		if err := a.checkWebhook(owner, id.String()); err != nil {
+		if _, err := findWebhook(a.Configuration, owner, id); err != nil {
 			return nil, err
 		}
 		asked.Webhook, target = id.String(), request.GetWebhook()

@@ -44,7 +44,7 @@ func eachAttempts(
 		}
 		some := someAttempts{attempts: page, end: end, last: len(page) < n}
 		for _, attempt := range page {
-			some.bytes += proto.Size(attempt)
+			some.bytes += proto.Size(readable(attempt))
 		}
 		if !see(some) || some.last {
 			return nil

@@ -95,12 +95,3 @@ func actionID(organization, what, requestID string) string {
 	}
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("meetwire:"+organization+":"+what+":"+requestID)).String()
 }
-
-// checkWebhook returns fault.NotFound when an organization, or any when it is bus.AnyToken, has no such webhook.
-func (w *Work) checkWebhook(organization, id string) error {
-	webhook, ok := w.Configuration.Webhook(id)
-	if !ok || organization != bus.AnyToken && webhook.Organization != organization {
-		return fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "no such webhook")
-	}
-	return nil
-}

@@ -82,7 +82,7 @@ func (d *DeadLetters) attempts(ctx context.Context, organization string, deliver
 // strip removes the payloads of an attempt, and returns by how much that makes it smaller.
 func strip(attempt *deliveryv1.Attempt) int {
 	before := proto.Size(attempt)
-	attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
+	withoutPayload(attempt)
 	return before - proto.Size(attempt)
 }
 
@@ -109,11 +109,9 @@ func (d *DeadLetters) ListDeadLetters(ctx context.Context, request *deliveryv1.L
 	if err != nil {
 		return nil, err
 	}
-	var after streamCursor
-	if request.GetPageToken() != "" {
-		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
-			return nil, err
-		}
+	after, err := cursor(request, streamCursor{})
+	if err != nil {
+		return nil, err
 	}
 	part, err := d.Letters.List(ctx, selected, after.Next, 0, aip.PageSize(request.GetPageSize()))
 	if err != nil {
@@ -198,10 +196,9 @@ func (d *DeadLetters) beginSome(ctx context.Context, filter string, b begun) (*o
 
 func deadLetter(letter *natsbus.DeadLetter) *deliveryv1.DeadLetter {
 	task := letter.Task
-	prefix := "organizations/" + task.Organization
 	return &deliveryv1.DeadLetter{
-		Name:           prefix + "/deadLetters/" + task.Delivery,
-		Webhook:        prefix + "/webhooks/" + task.Webhook,
+		Name:           "organizations/" + task.Organization + "/deadLetters/" + task.Delivery,
+		Webhook:        webhookName(task.Organization, task.Webhook),
 		Trigger:        task.Trigger,
 		EventSource:    task.EventSource,
 		EventId:        task.EventID,

@@ -57,24 +57,14 @@ func (d *Deliveries) ListDeliveries(ctx context.Context, request *deliveryv1.Lis
 	if err != nil {
 		return nil, err
 	}
-	after := pgstore.FirstDeliveries()
-	if request.GetPageToken() != "" {
-		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
-			return nil, err
-		}
-	}
-	size := aip.PageSize(request.GetPageSize())
-	page, end, err := d.Store.Deliveries(ctx, organization, filter, after, size)
+	page, next, err := readPage(request, pgstore.FirstDeliveries(),
+		func(after pgstore.DeliveryCursor, size int) ([]*deliveryv1.Delivery, pgstore.DeliveryCursor, error) {
+			return d.Store.Deliveries(ctx, organization, filter, after, size)
+		})
 	if err != nil {
 		return nil, err
 	}
-	token := ""
-	if len(page) == size {
-		if token, err = aip.EncodeToken(request, end); err != nil {
-			return nil, err
-		}
-	}
-	return &deliveryv1.ListDeliveriesResponse{Deliveries: page, NextPageToken: token}, nil
+	return &deliveryv1.ListDeliveriesResponse{Deliveries: page, NextPageToken: next}, nil
 }
 
 // ListAttempts implements DeliveryService.
@@ -89,11 +79,9 @@ func (d *Deliveries) ListAttempts(ctx context.Context, request *deliveryv1.ListA
 	if request.GetFilter() != "" {
 		return nil, invalidFilter("must be empty for the attempts of one delivery")
 	}
-	var after pgstore.AttemptCursor
-	if request.GetPageToken() != "" {
-		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
-			return nil, err
-		}
+	after, err := cursor(request, pgstore.AttemptCursor{})
+	if err != nil {
+		return nil, err
 	}
 	response := &deliveryv1.ListAttemptsResponse{}
 	last, size := false, 0
@@ -125,22 +113,12 @@ func (d *Deliveries) listAllAttempts(ctx context.Context, parent string, request
 	if err != nil {
 		return nil, err
 	}
-	after := pgstore.LastAttempts()
-	if request.GetPageToken() != "" {
-		if err := aip.DecodeToken(request, request.GetPageToken(), &after); err != nil {
-			return nil, err
-		}
-	}
-	size := aip.PageSize(request.GetPageSize())
-	page, end, err := d.Store.AllAttempts(ctx, organization, filter, after, size)
+	page, next, err := readPage(request, pgstore.LastAttempts(),
+		func(after pgstore.AttemptCursor, size int) ([]*deliveryv1.Attempt, pgstore.AttemptCursor, error) {
+			return d.Store.AllAttempts(ctx, organization, filter, after, size)
+		})
 	if err != nil {
 		return nil, err
 	}
-	token := ""
-	if len(page) == size {
-		if token, err = aip.EncodeToken(request, end); err != nil {
-			return nil, err
-		}
-	}
-	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: token}, nil
+	return &deliveryv1.ListAttemptsResponse{Attempts: page, NextPageToken: next}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/google/uuid"
@@ -24,6 +25,15 @@ type HealthStore interface {
 type Webhooks interface {
 	// Webhook returns a webhook, or false when none has this id.
 	Webhook(id string) (*core.Webhook, bool)
+}
+
+// findWebhook returns a webhook of an organization: fault.NotFound when it has none of this id.
+func findWebhook(webhooks Webhooks, organization string, id uuid.UUID) (*core.Webhook, error) {
+	webhook, ok := webhooks.Webhook(id.String())
+	if !ok || webhook.Organization != organization {
+		return nil, fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "no such webhook")
+	}
+	return webhook, nil
 }
 
 // Flow is how this instance treats webhooks.
@@ -48,9 +58,9 @@ func (d *Deliveries) GetWebhookHealth(ctx context.Context, request *deliveryv1.G
 	if err != nil {
 		return nil, err
 	}
-	webhook, ok := d.Webhooks.Webhook(id.String())
-	if !ok || webhook.Organization != organization {
-		return nil, fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "no such webhook")
+	webhook, err := findWebhook(d.Webhooks, organization, id)
+	if err != nil {
+		return nil, err
 	}
 	health, err := d.Health.Health(ctx, organization, id)
 	if err != nil && !fault.Is(err, fault.NotFound) {
@@ -92,6 +102,15 @@ func (d *Deliveries) flow(webhook string) *deliveryv1.WebhookFlow {
 		Breaker:       deliveryv1.WebhookFlow_Breaker(state.Breaker) + deliveryv1.WebhookFlow_BREAKER_CLOSED,
 		ReservedUntil: timeOrNil(state.ReservedUntil),
 		WorkerCount:   int32(d.Workers()), //nolint:gosec // G115: a count of processes
+		LentCount:     int32(state.Lent),  //nolint:gosec // G115: bounded by the slots
+		TimedOut:      state.Suspect,
+
+		BulkActiveCount:   int32(state.BulkActive),  //nolint:gosec // G115: bounded by the limits
+		BulkWaitingCount:  int32(state.BulkWaiting), //nolint:gosec // G115: bounded by the consumers
+		BulkReservedUntil: timeOrNil(state.BulkReserved),
+	}
+	if state.Average > 0 {
+		flow.AverageDuration = durationpb.New(state.Average)
 	}
 	if state.Breaker != core.BreakerClosed {
 		flow.ProbeTime = timeOrNil(state.OpenUntil)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/meetwire/meetwire/pkg/fault"
@@ -75,14 +76,18 @@ func TestGetWebhookHealth(t *testing.T) {
 	require.True(t, proto.Equal(want, got), "%v", got)
 
 	flow.timers, flow.state = 7, &core.Isolation{
-		Active: 1, Waiting: 2, Limits: core.Limits{Concurrency: 2, Rate: 12.5}, Breaker: core.BreakerOpen, OpenUntil: at, ReservedUntil: at.Add(time.Second),
+		Active: 3, BulkActive: 1, Waiting: 5, BulkWaiting: 2, Lent: 6, Limits: core.Limits{Concurrency: 4, Rate: 12.5},
+		Average: 250 * time.Millisecond, Suspect: true, Breaker: core.BreakerOpen, OpenUntil: at,
+		ReservedUntil: at.Add(time.Second), BulkReserved: at.Add(time.Minute),
 	}
 	got, err = get(healthName)
 	require.NoError(t, err)
 	require.EqualValues(t, 7, got.GetWaitingCount())
 	require.True(t, proto.Equal(&deliveryv1.WebhookFlow{
-		ActiveCount: 1, WaitingCount: 2, Concurrency: 2, RateLimit: 12.5, Breaker: deliveryv1.WebhookFlow_BREAKER_OPEN,
+		ActiveCount: 3, WaitingCount: 5, Concurrency: 4, RateLimit: 12.5, Breaker: deliveryv1.WebhookFlow_BREAKER_OPEN,
 		ProbeTime: timestamppb.New(at), ReservedUntil: timestamppb.New(at.Add(time.Second)), WorkerCount: 4,
+		LentCount: 6, TimedOut: true, AverageDuration: durationpb.New(250 * time.Millisecond),
+		BulkActiveCount: 1, BulkWaitingCount: 2, BulkReservedUntil: timestamppb.New(at.Add(time.Minute)),
 	}, got.GetFlow()), "%v", got)
 	flow.err = errors.New("away")
 	_, err = get(healthName)
@@ -90,6 +95,14 @@ func TestGetWebhookHealth(t *testing.T) {
 	*flow = fakeFlow{}
 
 	webhooks.webhook.Generation = 3
+	flow.state = &core.Isolation{Active: 1, Limits: core.Limits{Concurrency: 8}}
+	got, err = get(healthName)
+	require.NoError(t, err)
+	require.True(t, proto.Equal(&deliveryv1.WebhookFlow{
+		ActiveCount: 1, Concurrency: 8, Breaker: deliveryv1.WebhookFlow_BREAKER_CLOSED, WorkerCount: 4,
+	}, got.GetFlow()), "no attempt has ended: %v", got)
+	*flow = fakeFlow{}
+
 	got, err = get(healthName)
 	require.NoError(t, err)
 	require.True(t, proto.Equal(&deliveryv1.WebhookHealth{Name: healthName, Generation: 3}, got), "it was enabled since: %v", got)

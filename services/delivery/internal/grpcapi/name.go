@@ -49,6 +49,14 @@ func resourceName(field, name, collection string) (organization string, id uuid.
 	return organization, id, nil
 }
 
+func deliveryName(organization, delivery string) string {
+	return "organizations/" + organization + "/deliveries/" + delivery
+}
+
+func webhookName(organization, webhook string) string {
+	return "organizations/" + organization + "/webhooks/" + webhook
+}
+
 func invalidName(field, message string) error {
 	return fault.Invalid(fault.Field{Path: field, Rule: "resource_name", Message: message})
 }

@@ -20,8 +20,8 @@ func (d *Deliveries) ListWebhookStatistics(ctx context.Context, request *deliver
 	if err != nil {
 		return nil, err
 	}
-	if known, ok := d.Webhooks.Webhook(webhook.String()); !ok || known.Organization != organization {
-		return nil, fault.New(fault.NotFound, "WEBHOOK_NOT_FOUND", "no such webhook")
+	if _, err := findWebhook(d.Webhooks, organization, webhook); err != nil {
+		return nil, err
 	}
 	until := d.Now()
 	if end := request.GetEndTime(); end != nil {

@@ -83,9 +83,8 @@ func (t *Tests) send(ctx context.Context, configured *configv1.Webhook, event st
 		return nil, err
 	}
 	attempt.Number = 1
-	message := natsbus.EncodeRecord(&core.Record{Task: task, Attempt: &attempt}).GetAttempt()
-	message.Webhook = "organizations/" + task.Organization + "/webhooks/" + task.Webhook
-	message.Trigger, message.EventId = task.Trigger, task.EventID
+	message := attemptOf(natsbus.EncodeRecord(&core.Record{Task: task, Attempt: &attempt}), false)
+	message.Name = "" // it is nowhere to be found
 	return message, nil
 }
 

@@ -115,7 +115,7 @@ func TestTestIsSentAndAnsweredWithItsAttempt(t *testing.T) {
 	attempt := response.GetAttempt()
 	require.EqualValues(t, http.StatusTeapot, attempt.GetStatusCode())
 	require.Equal(t, "status", attempt.GetErrorClass())
-	require.Equal(t, "short and stout", string(attempt.GetResponseBody()))
+	require.Equal(t, "short and stout", attempt.GetResponseText())
 	require.EqualValues(t, 1, attempt.GetNumber())
 	require.Positive(t, attempt.GetDuration().AsDuration())
 	require.Positive(t, attempt.GetConnectDuration().AsDuration())
@@ -126,7 +126,7 @@ func TestTestIsSentAndAnsweredWithItsAttempt(t *testing.T) {
 
 	require.Equal(t, 1, tr.count(), "once, though it has failed")
 	got := tr.got[0]
-	require.Equal(t, tr.body[0], string(attempt.GetRequestBody()))
+	require.Equal(t, tr.body[0], attempt.GetRequestText())
 	require.True(t, strings.HasPrefix(got.Header.Get("webhook-id"), "test_"), got.Header.Get("webhook-id"))
 	require.Equal(t, "Bearer t0ken", got.Header.Get("Authorization"))
 	verifier, err := webhook.NewDialectVerifier("standard", []string{secret})

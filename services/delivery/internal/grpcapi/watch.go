@@ -90,12 +90,12 @@ func attemptOf(record *deliveryv1.Record, brief bool) *deliveryv1.Attempt {
 	attempt := record.GetAttempt()
 	if brief {
 		attempt = proto.CloneOf(attempt)
-		attempt.RequestHeaders, attempt.RequestBody, attempt.ResponseHeaders, attempt.ResponseBody = nil, nil, nil, nil
+		withoutPayload(attempt)
 	}
-	parent := "organizations/" + record.GetOrganization()
-	attempt.Name = parent + "/deliveries/" + record.GetDelivery() + "/attempts/" + record.GetId()
-	attempt.Webhook, attempt.Trigger, attempt.EventId = parent+"/webhooks/"+record.GetWebhook(), record.GetTrigger(), record.GetEventId()
-	return attempt
+	attempt.Name = deliveryName(record.GetOrganization(), record.GetDelivery()) + "/attempts/" + record.GetId()
+	attempt.Webhook = webhookName(record.GetOrganization(), record.GetWebhook())
+	attempt.Trigger, attempt.EventId = record.GetTrigger(), record.GetEventId()
+	return readable(attempt)
 }
 
 // watchFilter says which attempts are shown.

@@ -103,11 +103,13 @@ func TestWatchedAttemptsAreShownAsElsewhere(t *testing.T) {
 	require.Equal(t, "meeting.booked", first.GetTrigger())
 	require.Equal(t, "bk_1", first.GetEventId())
 	require.Empty(t, first.GetRequestBody())
+	require.Empty(t, first.GetRequestText()+first.GetResponseText())
 	require.Equal(t, deliveryv1.Delivery_STATE_PENDING, got[0].GetState())
 	require.EqualValues(t, 2, got[0].GetMissedCount())
 	require.EqualValues(t, 4, got[1].GetMissedCount(), "also what was missed before a record that is not shown")
 	whole := watch(t, live(), &deliveryv1.WatchAttemptsRequest{Parent: "organizations/acme"}, 3)
-	require.Equal(t, "sent", string(whole[0].GetAttempt().GetRequestBody()))
+	require.Equal(t, "sent", whole[0].GetAttempt().GetRequestText())
+	require.Equal(t, "got", whole[0].GetAttempt().GetResponseText())
 }
 
 func TestWatchedAttemptsAreFiltered(t *testing.T) {

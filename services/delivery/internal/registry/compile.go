@@ -15,7 +15,8 @@ import (
 type source struct {
 	settings            dialect.Settings // with its own secrets and client id
 	organizationSecrets bool
-	httpAllowed         bool // by the dialect
+	httpAllowed         bool // by the dialect,
+	httpsOnly           bool // which may also forbid what the organization allows
 	hasClientID         bool // the dialect sends one
 }
 
@@ -23,6 +24,7 @@ type source struct {
 type defaults struct {
 	policy      core.Policy
 	httpAllowed bool
+	httpsOnly   bool
 	hasClientID bool
 }
 
@@ -40,6 +42,7 @@ func (r *Registry) of(name string) defaults {
 	d := defaults{
 		policy:      core.Policy{Delays: traits.Retry.Delays, Jitter: traits.Retry.Jitter},
 		httpAllowed: ok && traits.HTTPAllowed,
+		httpsOnly:   ok && traits.HTTPSOnly,
 		hasClientID: ok && traits.HasClientID,
 	}
 	r.defaults[name] = d
@@ -80,6 +83,7 @@ func (r *Registry) compile(w *configv1.Webhook, o *organization) *entry {
 			},
 			organizationSecrets: w.GetOrganizationSecret(),
 			httpAllowed:         standard.httpAllowed,
+			httpsOnly:           standard.httpsOnly,
 			hasClientID:         standard.hasClientID,
 		},
 	}
@@ -90,7 +94,7 @@ func (r *Registry) compile(w *configv1.Webhook, o *organization) *entry {
 // with returns the webhook with what its organization adds.
 func (r *Registry) with(e *entry, o *organization) *core.Webhook {
 	w := *e.webhook
-	w.AllowHTTP = e.source.httpAllowed || o.allowHTTP
+	w.AllowHTTP = (e.source.httpAllowed || o.allowHTTP) && !e.source.httpsOnly
 	settings := e.source.settings
 	if e.source.organizationSecrets {
 		settings.Secrets, settings.SecretOwner = o.secrets, dialect.OrganizationSecrets(w.Organization)

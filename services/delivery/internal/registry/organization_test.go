@@ -58,6 +58,42 @@ func TestOrganizationShapesItsWebhooks(t *testing.T) {
 	require.Empty(t, e.announced()[3:], "nothing of that concerns what waits")
 }
 
+// A webhook is saved under the rules of that time, those of its dialect hold when it is called.
+func TestDialectMayDemandTLS(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	insecure := func(w *configv1.Webhook) bool {
+		t.Helper()
+		got, ok := e.Webhook(w.GetId())
+		require.True(t, ok)
+		unsaved, ok := e.Unsaved(w)
+		require.True(t, ok)
+		require.Equal(t, got.Insecure(), unsaved.Insecure())
+		return got.Insecure()
+	}
+	with := func(id, dialect, target string) *configv1.Webhook {
+		w := newWebhook(id, false)
+		w.Dialect, w.TargetUrl = dialect, target
+		return w
+	}
+	allowing := organization(&configv1.Organization{Id: "acme", AllowHttp: true})
+	plain, secure := with("a", "avoma", "http://example.com/hook"), with("b", "avoma", "https://example.com/hook")
+	other := with("c", "standard", "http://example.com/hook")
+	e.Reset(append(snapshot(plain, secure, other), allowing), 1)
+	require.True(t, insecure(plain), "though the organization allows it")
+	require.False(t, insecure(secure))
+	require.False(t, insecure(other))
+
+	other.Dialect = "avoma"
+	e.Apply(change(resource(other)))
+	require.True(t, insecure(other), "its dialect was changed")
+	plain.Dialect = "ace"
+	e.Apply(change(resource(plain), organization(&configv1.Organization{Id: "acme"})))
+	require.False(t, insecure(plain), "a dialect that allows it")
+	e.Apply(change(allowing))
+	require.True(t, insecure(other), "the organization allows it again")
+}
+
 func TestRetentionsAndOperationalTriggersAreKnown(t *testing.T) {
 	t.Parallel()
 	e := setup(t)

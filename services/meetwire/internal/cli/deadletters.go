@@ -77,10 +77,7 @@ func (c *deadLettersList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetDeadLetters(), answer, deadLetterColumns()[:7]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetDeadLetters(), answer, deadLetterColumns()[:7])
 }
 
 type deadLettersGet struct {

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -80,10 +79,7 @@ func (c *deliveriesList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetDeliveries(), answer, deliveryColumns()[:10]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetDeliveries(), answer, deliveryColumns()[:10])
 }
 
 // deliveryArg is the argument of commands on one delivery.
@@ -152,10 +148,7 @@ func (c *deliveriesAttempts) Run(s *Session) error {
 		return err
 	}
 	if !c.Bodies || s.connection.Output != "table" {
-		if err := table(s, answer.GetAttempts(), answer, attemptColumns()[:7]); err != nil {
-			return err
-		}
-		return s.more(answer.GetNextPageToken())
+		return tablePage(s, answer.GetAttempts(), answer, attemptColumns()[:7])
 	}
 	for _, attempt := range answer.GetAttempts() {
 		if err := s.showAttempt(attempt); err != nil {
@@ -173,12 +166,12 @@ func (s *Session) showAttempt(attempt *deliveryv1.Attempt) error {
 	for _, part := range []struct {
 		title   string
 		headers []*deliveryv1.Header
-		body    []byte
+		body    string
 	}{
-		{"request", attempt.GetRequestHeaders(), attempt.GetRequestBody()},
-		{"answer", attempt.GetResponseHeaders(), attempt.GetResponseBody()},
+		{"request", attempt.GetRequestHeaders(), bodyText(attempt.GetRequestText(), attempt.GetRequestBody())},
+		{"answer", attempt.GetResponseHeaders(), bodyText(attempt.GetResponseText(), attempt.GetResponseBody())},
 	} {
-		if len(part.headers) == 0 && len(part.body) == 0 {
+		if len(part.headers) == 0 && part.body == "" {
 			continue
 		}
 		if err := s.say("\n--- %s", part.title); err != nil {
@@ -189,19 +182,19 @@ func (s *Session) showAttempt(attempt *deliveryv1.Attempt) error {
 				return err
 			}
 		}
-		if err := s.say("\n%s", bodyText(part.body)); err != nil {
+		if err := s.say("\n%s", part.body); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bodyText shows a body that may be anything.
-func bodyText(body []byte) string {
-	if utf8.Valid(body) {
-		return printableLines(string(body))
+// bodyText shows a body, which is text or anything else.
+func bodyText(text string, body []byte) string {
+	if len(body) > 0 {
+		return fmt.Sprintf("%d bytes that are no text", len(body))
 	}
-	return fmt.Sprintf("%d bytes that are no text", len(body))
+	return printableLines(text)
 }
 
 type deliveriesResend struct{ deliveryArg }
@@ -313,12 +306,9 @@ func (c *deliveriesWaiting) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetTimers(), answer, []column{
+	return tablePage(s, answer.GetTimers(), answer, []column{
 		{"due", "due_time"}, {"delivery", "=delivery"}, {"trigger", "trigger"}, {"event", "event_id"}, {"attempts", "attempt_count"}, {"paused", "parked"},
-	}); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	})
 }
 
 type webhooksStatistics struct {

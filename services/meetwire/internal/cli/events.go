@@ -140,10 +140,7 @@ func (c *eventsList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetEvents(), answer, eventColumns()[:9]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetEvents(), answer, eventColumns()[:9])
 }
 
 // eventArg is the argument of commands on one event.

@@ -67,10 +67,7 @@ func (c *organizationsList) Run(s *Session) error {
 		return err
 	}
 	columns := organizationColumns()
-	if err := table(s, answer.GetOrganizations(), answer, append(columns[:5:5], columns[7])); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetOrganizations(), answer, append(columns[:5:5], columns[7]))
 }
 
 type organizationsGet struct {

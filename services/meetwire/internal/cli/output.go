@@ -64,6 +64,20 @@ func table[M proto.Message](s *Session, all []M, list proto.Message, columns []c
 	return s.align(lines)
 }
 
+// paged is an answer with a page of a list.
+type paged interface {
+	proto.Message
+	GetNextPageToken() string
+}
+
+// tablePage writes the messages of a page, and tells how to get the next one.
+func tablePage[M proto.Message](s *Session, all []M, list paged, columns []column) error {
+	if err := table(s, all, list, columns); err != nil {
+		return err
+	}
+	return s.more(list.GetNextPageToken())
+}
+
 // align writes lines whose cells are separated by tabs, one below the other.
 func (s *Session) align(lines []string) error {
 	var b bytes.Buffer
@@ -175,6 +189,9 @@ func cell(message protoreflect.Message, path string) string {
 	}
 	value := message.Get(field)
 	if inner {
+		if !message.Has(field) {
+			return ""
+		}
 		return cell(value.Message(), rest)
 	}
 	switch {

@@ -55,10 +55,7 @@ func (c *rejectsList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetRejects(), answer, rejectColumns()[:6]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetRejects(), answer, rejectColumns()[:6])
 }
 
 // rejectArg is the argument of commands on one reject.

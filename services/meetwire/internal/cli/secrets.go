@@ -147,12 +147,9 @@ func (c *auditList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetAuditLogEntries(), answer, []column{
+	return tablePage(s, answer.GetAuditLogEntries(), answer, []column{
 		{"time", "create_time"}, {"actor", "actor"}, {"role", "role"}, {"action", "action"}, {"resource", "=resource"}, {"from", "address"},
-	}); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	})
 }
 
 type operations struct {
@@ -209,8 +206,5 @@ func (c *operationsList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetOperations(), answer, operationColumns()); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetOperations(), answer, operationColumns())
 }

@@ -44,10 +44,7 @@ func (c *teamsList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetTeams(), answer, teamColumns()); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetTeams(), answer, teamColumns())
 }
 
 type teamsGet struct {
@@ -189,10 +186,7 @@ func (c *keysList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetApiKeys(), answer, keyColumns()); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetApiKeys(), answer, keyColumns())
 }
 
 type keysGet struct {

@@ -64,10 +64,7 @@ func (c *triggersList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetTriggers(), answer, triggerColumns()[:5]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetTriggers(), answer, triggerColumns()[:5])
 }
 
 type triggersGet struct {

@@ -94,10 +94,7 @@ func (c *webhooksList) Run(s *Session) error {
 	if err != nil {
 		return err
 	}
-	if err := table(s, answer.GetWebhooks(), answer, webhookColumns()[:6]); err != nil {
-		return err
-	}
-	return s.more(answer.GetNextPageToken())
+	return tablePage(s, answer.GetWebhooks(), answer, webhookColumns()[:6])
 }
 
 type webhooksGet struct {

@@ -14,7 +14,7 @@ import (
 
 // ReportHealth does what a report about a failing webhook asks for: it disables the webhook, which is announced, and puts
 // an e-mail into the queue if mail says so. It reports whether the report had an effect now: none when it was made
-// before, or is of an earlier generation, or the webhook is gone or disabled.
+// before, or is of an earlier generation, or the webhook is gone or disabled, or is to be disabled while it is paused.
 func (s *Store) ReportHealth(ctx context.Context, report core.HealthReport, mail bool) (bool, error) {
 	now := core.Stored(s.now())
 	if report.Level == core.HealthDisable {

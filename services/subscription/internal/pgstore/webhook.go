@@ -89,7 +89,9 @@ func (s *Store) UpdateWebhook(ctx context.Context, organization, id string, alon
 }
 
 // DisableWebhook makes Meetwire give up on a webhook, whose deliveries in this generation have failed. It reports
-// whether it has: not when the webhook is gone, is disabled already, was enabled again since, or is never to be disabled.
+// whether it has: not when the webhook is gone, is disabled already, was enabled again since, or is never to be disabled;
+// nor when it was paused while that was being reported, since what waits for a paused one is kept. Resuming begins the
+// next generation, in which failures are counted anew.
 // also is called in the same transaction when it does.
 func (s *Store) DisableWebhook(ctx context.Context, organization, id string, generation int64, reason string, at time.Time,
 	also func(ctx context.Context, c *change, before, after core.Webhook) error,
@@ -108,7 +110,7 @@ func (s *Store) DisableWebhook(ctx context.Context, organization, id string, gen
 			return err
 		}
 		off := current.FailureThreshold != nil && current.FailureThreshold.Off
-		if w = current; off || current.Status == core.StatusDisabled || current.Generation != generation {
+		if w = current; off || current.Status != core.StatusActive || current.Generation != generation {
 			return nil
 		}
 		disabled = true

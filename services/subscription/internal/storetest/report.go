@@ -146,13 +146,16 @@ func checkHealthWithoutEffect(t *testing.T, s *suite) {
 	w, off := s.alerting(t), s.newWebhook("acme")
 	off.FailureThreshold = &core.FailureThreshold{Off: true}
 	off = s.insert(t, off)
+	paused := s.newWebhook("acme")
+	paused.Status, paused.AlertEmails = core.StatusPaused, w.AlertEmails
+	paused = s.insert(t, paused)
 	silent := s.webhook(t, "acme")
 	earlier, gone, odd, nobody := w, w, w, w
 	earlier.Generation, gone.ID, odd.ID, nobody.Organization = 0, uuid.NewString(), "x", "nobody"
 	s.leaves(t, traces{}, func() {
 		for name, r := range map[string]core.HealthReport{
 			"of an earlier generation": report(earlier, core.HealthDisable), "gone": report(gone, core.HealthDisable), "no id": report(odd, core.HealthDisable),
-			"of nobody": report(nobody, core.HealthDisable), "never disabled": report(off, core.HealthDisable),
+			"of nobody": report(nobody, core.HealthDisable), "never disabled": report(off, core.HealthDisable), "paused": report(paused, core.HealthDisable),
 			"warning of an earlier generation": report(earlier, core.HealthHalfOfThreshold), "warning about what is gone": report(gone, core.HealthHalfOfThreshold),
 			"warning about no id": report(odd, core.HealthHalfOfThreshold), "no addresses": report(silent, core.HealthHalfOfThreshold),
 		} {

@@ -38,7 +38,8 @@ type ConfigServiceClient interface {
 	// ends without an error only when the instance that serves it stops.
 	WatchConfig(ctx context.Context, in *WatchConfigRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchConfigResponse], error)
 	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
-	// an earlier generation of the webhook, or about a webhook that is gone, has none.
+	// an earlier generation of the webhook, or about a webhook that is gone, has none, nor does one disable a webhook that
+	// is paused.
 	ReportWebhookHealth(ctx context.Context, in *ReportWebhookHealthRequest, opts ...grpc.CallOption) (*ReportWebhookHealthResponse, error)
 	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over. Also
 	// those that will expire, counted per webhook and day.
@@ -127,7 +128,8 @@ type ConfigServiceServer interface {
 	// ends without an error only when the instance that serves it stops.
 	WatchConfig(*WatchConfigRequest, grpc.ServerStreamingServer[WatchConfigResponse]) error
 	// Reports how a webhook's deliveries go. One report has its effect once, however often it is repeated; one of
-	// an earlier generation of the webhook, or about a webhook that is gone, has none.
+	// an earlier generation of the webhook, or about a webhook that is gone, has none, nor does one disable a webhook that
+	// is paused.
 	ReportWebhookHealth(context.Context, *ReportWebhookHealthRequest) (*ReportWebhookHealthResponse, error)
 	// Reports dead letters, counted per webhook, reason and minute; each such count once, when its minute is over. Also
 	// those that will expire, counted per webhook and day.

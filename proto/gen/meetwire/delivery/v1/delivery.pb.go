@@ -326,20 +326,21 @@ type Attempt struct {
 	RequestUrl string `protobuf:"bytes,5,opt,name=request_url,json=requestUrl,proto3" json:"request_url,omitempty"`
 	// Headers that were sent. The values of the webhook's own headers are shown as `REDACTED`.
 	RequestHeaders []*Header `protobuf:"bytes,6,rep,name=request_headers,json=requestHeaders,proto3" json:"request_headers,omitempty"`
-	// Body that was sent. Kept for the payload retention of the installation, which may be shorter than that of the
-	// attempt; empty after that, as are the answer's body and headers.
+	// Body that was sent when it is no text, which is in `request_text`; else empty. Bodies are kept for the payload
+	// retention of the installation, which may be shorter than that of the attempt; after that both are empty, as are the
+	// answer's body and headers.
 	RequestBody []byte `protobuf:"bytes,7,opt,name=request_body,json=requestBody,proto3" json:"request_body,omitempty"`
 	// HTTP status of the answer; 0 when there was none.
 	StatusCode int32 `protobuf:"varint,8,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
 	// Headers of the answer, at most 16 KiB of them.
 	ResponseHeaders []*Header `protobuf:"bytes,9,rep,name=response_headers,json=responseHeaders,proto3" json:"response_headers,omitempty"`
-	// Body of the answer, at most 64 KiB of it.
+	// Body of the answer when it is no text, which is in `response_text`; else empty. At most 64 KiB of it.
 	ResponseBody []byte `protobuf:"bytes,10,opt,name=response_body,json=responseBody,proto3" json:"response_body,omitempty"`
 	// Whether the answer's body was longer than what was kept.
 	ResponseTruncated bool `protobuf:"varint,11,opt,name=response_truncated,json=responseTruncated,proto3" json:"response_truncated,omitempty"`
 	// Class of the failure, empty after a success: `status` (not 2xx), `timeout`, `dns`, `connect`, `tls`, `address`
 	// (not allowed), `protocol` (not HTTP), `reset` (closed too early), `insecure` (the URL begins with http:, which
-	// neither the organization nor the dialect allows; nothing was sent), `render` (the request could not be made), `proxy`
+	// the organization or the dialect does not allow; nothing was sent), `render` (the request could not be made), `proxy`
 	// (the egress proxy has failed), `overload` (this process could open no connection). The last three do not count
 	// against the webhook.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
@@ -366,8 +367,13 @@ type Attempt struct {
 	EventId string `protobuf:"bytes,22,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	// Whether the body that was sent was longer than what was kept: of a very large one, 64 KiB.
 	RequestTruncated bool `protobuf:"varint,23,opt,name=request_truncated,json=requestTruncated,proto3" json:"request_truncated,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Body that was sent when it is text: UTF-8 without the character NUL. Else empty, and `request_body` has it. What is
+	// left of a character where a body was cut is left out.
+	RequestText string `protobuf:"bytes,24,opt,name=request_text,json=requestText,proto3" json:"request_text,omitempty"`
+	// Body of the answer when it is text, as in `request_text`; else empty, and `response_body` has it. At most 64 KiB of it.
+	ResponseText  string `protobuf:"bytes,25,opt,name=response_text,json=responseText,proto3" json:"response_text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Attempt) Reset() {
@@ -559,6 +565,20 @@ func (x *Attempt) GetRequestTruncated() bool {
 		return x.RequestTruncated
 	}
 	return false
+}
+
+func (x *Attempt) GetRequestText() string {
+	if x != nil {
+		return x.RequestText
+	}
+	return ""
+}
+
+func (x *Attempt) GetResponseText() string {
+	if x != nil {
+		return x.ResponseText
+	}
+	return ""
 }
 
 // Header is one HTTP header field.
@@ -1065,9 +1085,9 @@ func (x *WebhookHealth) GetWaitingCount() int64 {
 // WebhookFlow is how one worker treats a webhook at a moment.
 type WebhookFlow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many attempts are under way.
+	// How many attempts are under way, those of the lane `bulk` among them.
 	ActiveCount int32 `protobuf:"varint,1,opt,name=active_count,json=activeCount,proto3" json:"active_count,omitempty"`
-	// How many deliveries wait in line for a slot.
+	// How many deliveries wait in line for a slot, in the memory of the worker; those of the lane `bulk` among them.
 	WaitingCount int32 `protobuf:"varint,2,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
 	// This worker's share of the webhook's concurrency limit.
 	Concurrency int32 `protobuf:"varint,3,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
@@ -1077,12 +1097,26 @@ type WebhookFlow struct {
 	Breaker WebhookFlow_Breaker `protobuf:"varint,5,opt,name=breaker,proto3,enum=meetwire.delivery.v1.WebhookFlow_Breaker" json:"breaker,omitempty"`
 	// When the next attempt is made while the breaker is open.
 	ProbeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=probe_time,json=probeTime,proto3" json:"probe_time,omitempty"`
-	// Until when slots are promised to deliveries that were put off; unset when none are.
+	// Until when slots are promised to live deliveries that were put off; unset when none are.
 	ReservedUntil *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=reserved_until,json=reservedUntil,proto3" json:"reserved_until,omitempty"`
 	// How many workers share the webhook's limits.
-	WorkerCount   int32 `protobuf:"varint,8,opt,name=worker_count,json=workerCount,proto3" json:"worker_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	WorkerCount int32 `protobuf:"varint,8,opt,name=worker_count,json=workerCount,proto3" json:"worker_count,omitempty"`
+	// How many deliveries this worker has given back to NATS, which gives them out again, to any worker, within 5 s: what is
+	// put off for longer is in RETRIES. Those of the lane `bulk` are among them.
+	LentCount int32 `protobuf:"varint,9,opt,name=lent_count,json=lentCount,proto3" json:"lent_count,omitempty"`
+	// Whether the last attempt has timed out. All webhooks of which that is so share half of the attempts of a worker.
+	TimedOut bool `protobuf:"varint,10,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
+	// How long an attempt takes: a moving average in which the last one counts for an eighth. Unset when none has ended.
+	AverageDuration *durationpb.Duration `protobuf:"bytes,11,opt,name=average_duration,json=averageDuration,proto3" json:"average_duration,omitempty"`
+	// How many of the attempts under way are of the lane `bulk`, which has replays and backfills and stands behind live
+	// deliveries.
+	BulkActiveCount int32 `protobuf:"varint,12,opt,name=bulk_active_count,json=bulkActiveCount,proto3" json:"bulk_active_count,omitempty"`
+	// How many of the deliveries in line are of the lane `bulk`.
+	BulkWaitingCount int32 `protobuf:"varint,13,opt,name=bulk_waiting_count,json=bulkWaitingCount,proto3" json:"bulk_waiting_count,omitempty"`
+	// Until when slots are promised to deliveries of the lane `bulk` that were put off; unset when none are.
+	BulkReservedUntil *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=bulk_reserved_until,json=bulkReservedUntil,proto3" json:"bulk_reserved_until,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WebhookFlow) Reset() {
@@ -1169,6 +1203,48 @@ func (x *WebhookFlow) GetWorkerCount() int32 {
 		return x.WorkerCount
 	}
 	return 0
+}
+
+func (x *WebhookFlow) GetLentCount() int32 {
+	if x != nil {
+		return x.LentCount
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetTimedOut() bool {
+	if x != nil {
+		return x.TimedOut
+	}
+	return false
+}
+
+func (x *WebhookFlow) GetAverageDuration() *durationpb.Duration {
+	if x != nil {
+		return x.AverageDuration
+	}
+	return nil
+}
+
+func (x *WebhookFlow) GetBulkActiveCount() int32 {
+	if x != nil {
+		return x.BulkActiveCount
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetBulkWaitingCount() int32 {
+	if x != nil {
+		return x.BulkWaitingCount
+	}
+	return 0
+}
+
+func (x *WebhookFlow) GetBulkReservedUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BulkReservedUntil
+	}
+	return nil
 }
 
 // Request of GetWebhookHealth.
@@ -2172,7 +2248,7 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\rSTATE_PENDING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x17\n" +
 	"\x13STATE_DEAD_LETTERED\x10\x03\x12\x11\n" +
-	"\rSTATE_DROPPED\x10\x04\"\xa1\t\n" +
+	"\rSTATE_DROPPED\x10\x04\"\xf3\t\n" +
 	"\aAttempt\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tB\x03\xe0A\bR\x04name\x12\x1b\n" +
 	"\x06number\x18\x02 \x01(\x05B\x03\xe0A\x03R\x06number\x12>\n" +
@@ -2201,7 +2277,9 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\awebhook\x18\x14 \x01(\tB\x03\xe0A\x03R\awebhook\x12\x1d\n" +
 	"\atrigger\x18\x15 \x01(\tB\x03\xe0A\x03R\atrigger\x12\x1e\n" +
 	"\bevent_id\x18\x16 \x01(\tB\x03\xe0A\x03R\aeventId\x120\n" +
-	"\x11request_truncated\x18\x17 \x01(\bB\x03\xe0A\x03R\x10requestTruncated\"2\n" +
+	"\x11request_truncated\x18\x17 \x01(\bB\x03\xe0A\x03R\x10requestTruncated\x12&\n" +
+	"\frequest_text\x18\x18 \x01(\tB\x03\xe0A\x03R\vrequestText\x12(\n" +
+	"\rresponse_text\x18\x19 \x01(\tB\x03\xe0A\x03R\fresponseText\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"l\n" +
@@ -2241,7 +2319,7 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x10last_error_class\x18\t \x01(\tB\x03\xe0A\x03R\x0elastErrorClass\x12:\n" +
 	"\x04flow\x18\n" +
 	" \x01(\v2!.meetwire.delivery.v1.WebhookFlowB\x03\xe0A\x03R\x04flow\x12(\n" +
-	"\rwaiting_count\x18\v \x01(\x03B\x03\xe0A\x03R\fwaitingCount\"\xdd\x03\n" +
+	"\rwaiting_count\x18\v \x01(\x03B\x03\xe0A\x03R\fwaitingCount\"\x85\x06\n" +
 	"\vWebhookFlow\x12!\n" +
 	"\factive_count\x18\x01 \x01(\x05R\vactiveCount\x12#\n" +
 	"\rwaiting_count\x18\x02 \x01(\x05R\fwaitingCount\x12 \n" +
@@ -2252,7 +2330,15 @@ const file_meetwire_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"probe_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tprobeTime\x12A\n" +
 	"\x0ereserved_until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rreservedUntil\x12!\n" +
-	"\fworker_count\x18\b \x01(\x05R\vworkerCount\"_\n" +
+	"\fworker_count\x18\b \x01(\x05R\vworkerCount\x12\x1d\n" +
+	"\n" +
+	"lent_count\x18\t \x01(\x05R\tlentCount\x12\x1b\n" +
+	"\ttimed_out\x18\n" +
+	" \x01(\bR\btimedOut\x12D\n" +
+	"\x10average_duration\x18\v \x01(\v2\x19.google.protobuf.DurationR\x0faverageDuration\x12*\n" +
+	"\x11bulk_active_count\x18\f \x01(\x05R\x0fbulkActiveCount\x12,\n" +
+	"\x12bulk_waiting_count\x18\r \x01(\x05R\x10bulkWaitingCount\x12J\n" +
+	"\x13bulk_reserved_until\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x11bulkReservedUntil\"_\n" +
 	"\aBreaker\x12\x17\n" +
 	"\x13BREAKER_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eBREAKER_CLOSED\x10\x01\x12\x10\n" +
@@ -2426,45 +2512,47 @@ var file_meetwire_delivery_v1_delivery_proto_depIdxs = []int32{
 	1,  // 19: meetwire.delivery.v1.WebhookFlow.breaker:type_name -> meetwire.delivery.v1.WebhookFlow.Breaker
 	29, // 20: meetwire.delivery.v1.WebhookFlow.probe_time:type_name -> google.protobuf.Timestamp
 	29, // 21: meetwire.delivery.v1.WebhookFlow.reserved_until:type_name -> google.protobuf.Timestamp
-	29, // 22: meetwire.delivery.v1.Timer.due_time:type_name -> google.protobuf.Timestamp
-	20, // 23: meetwire.delivery.v1.ListTimersResponse.timers:type_name -> meetwire.delivery.v1.Timer
-	3,  // 24: meetwire.delivery.v1.WatchAttemptsResponse.attempt:type_name -> meetwire.delivery.v1.Attempt
-	0,  // 25: meetwire.delivery.v1.WatchAttemptsResponse.state:type_name -> meetwire.delivery.v1.Delivery.State
-	29, // 26: meetwire.delivery.v1.WebhookStatistics.hour:type_name -> google.protobuf.Timestamp
-	28, // 27: meetwire.delivery.v1.WebhookStatistics.failure_counts:type_name -> meetwire.delivery.v1.WebhookStatistics.FailureCountsEntry
-	30, // 28: meetwire.delivery.v1.WebhookStatistics.p50_duration:type_name -> google.protobuf.Duration
-	30, // 29: meetwire.delivery.v1.WebhookStatistics.p95_duration:type_name -> google.protobuf.Duration
-	30, // 30: meetwire.delivery.v1.WebhookStatistics.p99_duration:type_name -> google.protobuf.Duration
-	29, // 31: meetwire.delivery.v1.ListWebhookStatisticsRequest.start_time:type_name -> google.protobuf.Timestamp
-	29, // 32: meetwire.delivery.v1.ListWebhookStatisticsRequest.end_time:type_name -> google.protobuf.Timestamp
-	25, // 33: meetwire.delivery.v1.ListWebhookStatisticsResponse.statistics:type_name -> meetwire.delivery.v1.WebhookStatistics
-	5,  // 34: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
-	6,  // 35: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
-	8,  // 36: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
-	13, // 37: meetwire.delivery.v1.DeliveryService.ResendDelivery:input_type -> meetwire.delivery.v1.ResendDeliveryRequest
-	15, // 38: meetwire.delivery.v1.DeliveryService.RetryDelivery:input_type -> meetwire.delivery.v1.RetryDeliveryRequest
-	17, // 39: meetwire.delivery.v1.DeliveryService.RetryDeliveries:input_type -> meetwire.delivery.v1.RetryDeliveriesRequest
-	18, // 40: meetwire.delivery.v1.DeliveryService.CancelDelivery:input_type -> meetwire.delivery.v1.CancelDeliveryRequest
-	21, // 41: meetwire.delivery.v1.DeliveryService.ListTimers:input_type -> meetwire.delivery.v1.ListTimersRequest
-	23, // 42: meetwire.delivery.v1.DeliveryService.WatchAttempts:input_type -> meetwire.delivery.v1.WatchAttemptsRequest
-	26, // 43: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:input_type -> meetwire.delivery.v1.ListWebhookStatisticsRequest
-	12, // 44: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:input_type -> meetwire.delivery.v1.GetWebhookHealthRequest
-	2,  // 45: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
-	7,  // 46: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
-	9,  // 47: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
-	14, // 48: meetwire.delivery.v1.DeliveryService.ResendDelivery:output_type -> meetwire.delivery.v1.ResendDeliveryResponse
-	16, // 49: meetwire.delivery.v1.DeliveryService.RetryDelivery:output_type -> meetwire.delivery.v1.RetryDeliveryResponse
-	31, // 50: meetwire.delivery.v1.DeliveryService.RetryDeliveries:output_type -> meetwire.operation.v1.Operation
-	19, // 51: meetwire.delivery.v1.DeliveryService.CancelDelivery:output_type -> meetwire.delivery.v1.CancelDeliveryResponse
-	22, // 52: meetwire.delivery.v1.DeliveryService.ListTimers:output_type -> meetwire.delivery.v1.ListTimersResponse
-	24, // 53: meetwire.delivery.v1.DeliveryService.WatchAttempts:output_type -> meetwire.delivery.v1.WatchAttemptsResponse
-	27, // 54: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:output_type -> meetwire.delivery.v1.ListWebhookStatisticsResponse
-	10, // 55: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:output_type -> meetwire.delivery.v1.WebhookHealth
-	45, // [45:56] is the sub-list for method output_type
-	34, // [34:45] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	30, // 22: meetwire.delivery.v1.WebhookFlow.average_duration:type_name -> google.protobuf.Duration
+	29, // 23: meetwire.delivery.v1.WebhookFlow.bulk_reserved_until:type_name -> google.protobuf.Timestamp
+	29, // 24: meetwire.delivery.v1.Timer.due_time:type_name -> google.protobuf.Timestamp
+	20, // 25: meetwire.delivery.v1.ListTimersResponse.timers:type_name -> meetwire.delivery.v1.Timer
+	3,  // 26: meetwire.delivery.v1.WatchAttemptsResponse.attempt:type_name -> meetwire.delivery.v1.Attempt
+	0,  // 27: meetwire.delivery.v1.WatchAttemptsResponse.state:type_name -> meetwire.delivery.v1.Delivery.State
+	29, // 28: meetwire.delivery.v1.WebhookStatistics.hour:type_name -> google.protobuf.Timestamp
+	28, // 29: meetwire.delivery.v1.WebhookStatistics.failure_counts:type_name -> meetwire.delivery.v1.WebhookStatistics.FailureCountsEntry
+	30, // 30: meetwire.delivery.v1.WebhookStatistics.p50_duration:type_name -> google.protobuf.Duration
+	30, // 31: meetwire.delivery.v1.WebhookStatistics.p95_duration:type_name -> google.protobuf.Duration
+	30, // 32: meetwire.delivery.v1.WebhookStatistics.p99_duration:type_name -> google.protobuf.Duration
+	29, // 33: meetwire.delivery.v1.ListWebhookStatisticsRequest.start_time:type_name -> google.protobuf.Timestamp
+	29, // 34: meetwire.delivery.v1.ListWebhookStatisticsRequest.end_time:type_name -> google.protobuf.Timestamp
+	25, // 35: meetwire.delivery.v1.ListWebhookStatisticsResponse.statistics:type_name -> meetwire.delivery.v1.WebhookStatistics
+	5,  // 36: meetwire.delivery.v1.DeliveryService.GetDelivery:input_type -> meetwire.delivery.v1.GetDeliveryRequest
+	6,  // 37: meetwire.delivery.v1.DeliveryService.ListDeliveries:input_type -> meetwire.delivery.v1.ListDeliveriesRequest
+	8,  // 38: meetwire.delivery.v1.DeliveryService.ListAttempts:input_type -> meetwire.delivery.v1.ListAttemptsRequest
+	13, // 39: meetwire.delivery.v1.DeliveryService.ResendDelivery:input_type -> meetwire.delivery.v1.ResendDeliveryRequest
+	15, // 40: meetwire.delivery.v1.DeliveryService.RetryDelivery:input_type -> meetwire.delivery.v1.RetryDeliveryRequest
+	17, // 41: meetwire.delivery.v1.DeliveryService.RetryDeliveries:input_type -> meetwire.delivery.v1.RetryDeliveriesRequest
+	18, // 42: meetwire.delivery.v1.DeliveryService.CancelDelivery:input_type -> meetwire.delivery.v1.CancelDeliveryRequest
+	21, // 43: meetwire.delivery.v1.DeliveryService.ListTimers:input_type -> meetwire.delivery.v1.ListTimersRequest
+	23, // 44: meetwire.delivery.v1.DeliveryService.WatchAttempts:input_type -> meetwire.delivery.v1.WatchAttemptsRequest
+	26, // 45: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:input_type -> meetwire.delivery.v1.ListWebhookStatisticsRequest
+	12, // 46: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:input_type -> meetwire.delivery.v1.GetWebhookHealthRequest
+	2,  // 47: meetwire.delivery.v1.DeliveryService.GetDelivery:output_type -> meetwire.delivery.v1.Delivery
+	7,  // 48: meetwire.delivery.v1.DeliveryService.ListDeliveries:output_type -> meetwire.delivery.v1.ListDeliveriesResponse
+	9,  // 49: meetwire.delivery.v1.DeliveryService.ListAttempts:output_type -> meetwire.delivery.v1.ListAttemptsResponse
+	14, // 50: meetwire.delivery.v1.DeliveryService.ResendDelivery:output_type -> meetwire.delivery.v1.ResendDeliveryResponse
+	16, // 51: meetwire.delivery.v1.DeliveryService.RetryDelivery:output_type -> meetwire.delivery.v1.RetryDeliveryResponse
+	31, // 52: meetwire.delivery.v1.DeliveryService.RetryDeliveries:output_type -> meetwire.operation.v1.Operation
+	19, // 53: meetwire.delivery.v1.DeliveryService.CancelDelivery:output_type -> meetwire.delivery.v1.CancelDeliveryResponse
+	22, // 54: meetwire.delivery.v1.DeliveryService.ListTimers:output_type -> meetwire.delivery.v1.ListTimersResponse
+	24, // 55: meetwire.delivery.v1.DeliveryService.WatchAttempts:output_type -> meetwire.delivery.v1.WatchAttemptsResponse
+	27, // 56: meetwire.delivery.v1.DeliveryService.ListWebhookStatistics:output_type -> meetwire.delivery.v1.ListWebhookStatisticsResponse
+	10, // 57: meetwire.delivery.v1.DeliveryService.GetWebhookHealth:output_type -> meetwire.delivery.v1.WebhookHealth
+	47, // [47:58] is the sub-list for method output_type
+	36, // [36:47] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_meetwire_delivery_v1_delivery_proto_init() }

@@ -53,7 +53,8 @@ type Record struct {
 	Reason string `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When the next attempt is due; unset when there is none.
 	NextAttemptTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=next_attempt_time,json=nextAttemptTime,proto3" json:"next_attempt_time,omitempty"`
-	// The attempt, when the change is one. Its `name` is left empty.
+	// The attempt, when the change is one. Its `name` is left empty, and its bodies are in `request_body` and
+	// `response_body` whether they are text or not.
 	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Generation of the webhook at the time; 0 when it was not known.
 	WebhookGeneration int64 `protobuf:"varint,16,opt,name=webhook_generation,json=webhookGeneration,proto3" json:"webhook_generation,omitempty"`
