@@ -22,9 +22,11 @@ type Since struct {
 }
 
 // SentSince returns of which deliveries it is known that something has happened after a moment, beside becoming dead
-// letters: at a later time, and after as many attempts. In doubt, nothing is known. Errors: fault.Unavailable.
+// letters: at a later time, and after as many attempts, or a success, after more of them. In doubt, nothing is known. Errors: fault.Unavailable.
 func (s *Store) SentSince(ctx context.Context, deliveries []Since) (map[string]bool, error) {
-	params := sqlcgen.SentSinceParams{DeadLettered: int16(deliveryv1.Delivery_STATE_DEAD_LETTERED)}
+	params := sqlcgen.SentSinceParams{
+		DeadLettered: int16(deliveryv1.Delivery_STATE_DEAD_LETTERED), Succeeded: int16(deliveryv1.Delivery_STATE_SUCCEEDED),
+	}
 	for _, d := range deliveries {
 		id, err := uuid.Parse(d.Delivery)
 		if err != nil {

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,12 +41,17 @@ func (w *writing) foldHealth(ctx context.Context, q *sqlcgen.Queries, stored []u
 		return err
 	}
 	// Most attempts succeed like those before: for them nothing need be locked or written.
-	rows, err := q.Health(ctx, webhooksOf(outcomes))
-	if err != nil {
-		return fmt.Errorf("read the health of webhooks: %w", err)
+	known, others := w.healthy.at(w.batch.Before, webhooksOf(outcomes))
+	if len(others) > 0 {
+		rows, err := q.Health(ctx, others)
+		if err != nil {
+			return fmt.Errorf("read the health of webhooks: %w", err)
+		}
+		maps.Copy(known, healthByWebhook(rows))
 	}
-	known, folded := healthByWebhook(rows), healthByWebhook(rows)
+	folded := copied(known)
 	fold(outcomes, folded)
+	w.health = known
 	outcomes = slices.DeleteFunc(outcomes, func(o outcome) bool {
 		before := known[o.webhook]
 		return before != nil && asGoodAs(before, folded[o.webhook])
@@ -58,6 +64,7 @@ func (w *writing) foldHealth(ctx context.Context, q *sqlcgen.Queries, stored []u
 		return err
 	}
 	fold(outcomes, locked)
+	maps.Copy(w.health, locked)
 	return putHealth(ctx, q, locked)
 }
 

@@ -136,6 +136,8 @@ func TestWhatWasSentSinceItsDeadLetter(t *testing.T) {
 		"a wait before it died":                {record(3, false, pending, died.Add(-time.Second)), false},
 		"its replay":                           {record(3, false, pending, late), true},
 		"another attempt":                      {record(4, true, succeeded, late), true},
+		"a success, by a clock behind":         {record(4, true, succeeded, died.Add(-time.Hour)), true},
+		"an earlier success":                   {record(3, true, succeeded, died.Add(-time.Second)), false},
 		"one of a worker that died before it":  {record(4, true, pending, died.Add(-time.Second)), false},
 		"one that failed, too":                 {record(4, true, pending, late), true},
 		"another death":                        {record(4, true, dead, late), false},

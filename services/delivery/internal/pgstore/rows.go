@@ -18,9 +18,10 @@ import (
 
 // columns are what a batch of records becomes in the tables.
 type columns struct {
-	deliveries sqlcgen.UpsertDeliveriesParams
-	attempts   sqlcgen.InsertAttemptsParams
-	payloads   sqlcgen.InsertPayloadsParams
+	begun     sqlcgen.UpsertDeliveriesParams // deliveries whose first attempt is in the batch: they are new, or come again
+	continued sqlcgen.UpsertDeliveriesParams // all others
+	attempts  sqlcgen.InsertAttemptsParams
+	payloads  sqlcgen.InsertPayloadsParams
 }
 
 // rows turns records into columns. Of several records of one delivery the newest is its row, with what the newest
@@ -28,7 +29,7 @@ type columns struct {
 func rows(records []*deliveryv1.Record) (*columns, error) {
 	c := new(columns)
 	newest, last := make(map[string]*deliveryv1.Record, len(records)), make(map[string]*deliveryv1.Record, len(records))
-	attempts := make(map[string]bool, len(records))
+	attempts, begun := make(map[string]bool, len(records)), make(map[string]bool, len(records))
 	for _, record := range records {
 		if record.GetDelivery() == "" {
 			continue // it is about all pending ones
@@ -39,12 +40,24 @@ func rows(records []*deliveryv1.Record) (*columns, error) {
 		}
 		keepNewer(last, record)
 		attempts[record.GetId()] = true
+		if record.GetAttempt().GetNumber() == 1 {
+			begun[record.GetDelivery()] = true
+		}
 		if err := c.addAttempt(record); err != nil {
 			return nil, err
 		}
 	}
-	for delivery, record := range newest {
-		if err := c.addDelivery(record, last[delivery]); err != nil {
+	for _, record := range records {
+		delivery := record.GetDelivery()
+		if newest[delivery] != record {
+			continue
+		}
+		delete(newest, delivery) // it may be there twice
+		to := &c.continued
+		if begun[delivery] {
+			to = &c.begun
+		}
+		if err := addDelivery(to, record, last[delivery]); err != nil {
 			return nil, err
 		}
 	}
@@ -54,7 +67,7 @@ func rows(records []*deliveryv1.Record) (*columns, error) {
 // days returns the days whose partitions are needed. An event that is accepted again after days makes the same delivery
 // again: its attempts of both days may come together.
 func (c *columns) days() []time.Time {
-	days := slices.Concat(c.deliveries.AcceptedOn, c.attempts.AcceptedOn)
+	days := slices.Concat(c.begun.AcceptedOn, c.continued.AcceptedOn, c.attempts.AcceptedOn)
 	slices.SortFunc(days, time.Time.Compare)
 	return slices.Compact(days)
 }
@@ -88,7 +101,7 @@ func reach(record *deliveryv1.Record) int64 {
 	return v
 }
 
-func (c *columns) addDelivery(record, last *deliveryv1.Record) error {
+func addDelivery(d *sqlcgen.UpsertDeliveriesParams, record, last *deliveryv1.Record) error {
 	id, webhook, err := ids(record)
 	if err != nil {
 		return err
@@ -99,7 +112,7 @@ func (c *columns) addDelivery(record, last *deliveryv1.Record) error {
 	if err := record.GetAcceptTime().CheckValid(); err != nil {
 		return fault.Wrap(fault.InvalidArgument, "INVALID_RECORD", err, "the time of acceptance is none")
 	}
-	d, accepted := &c.deliveries, record.GetAcceptTime().AsTime()
+	accepted := record.GetAcceptTime().AsTime()
 	d.AcceptedOn = append(d.AcceptedOn, pg.Day(accepted))
 	d.ID = append(d.ID, id)
 	d.Organization = append(d.Organization, record.GetOrganization())

@@ -34,6 +34,9 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 type Store struct {
 	pool *pgxpool.Pool
 	days *pg.Days
+
+	caution caution
+	healthy healthy
 }
 
 // New makes a store.

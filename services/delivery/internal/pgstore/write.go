@@ -50,6 +50,7 @@ func (s *Store) Lease(ctx context.Context, holder uuid.UUID, created time.Time, 
 
 // Release ends the lease, so that another instance need not wait for its end.
 func (s *Store) Release(ctx context.Context, holder uuid.UUID) error {
+	s.healthy.forget()
 	if err := sqlcgen.New(s.pool).ReleaseLease(ctx, holder); err != nil {
 		return pg.Fault(fmt.Errorf("release the recorder's lease: %w", err))
 	}
@@ -68,7 +69,7 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 	if err := s.days.Ensure(ctx, days...); err != nil {
 		return err
 	}
-	w := &writing{batch: b, ttl: ttl, columns: columns}
+	w := &writing{batch: b, ttl: ttl, columns: columns, caution: &s.caution, healthy: &s.healthy}
 	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	if pg.NoPartition(err) {
 		// A day that is past its time was dropped since, by this process or by another.
@@ -76,20 +77,29 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 		w.days = days
 		err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	}
-	return pg.Fault(err)
+	if err != nil {
+		return pg.Fault(err)
+	}
+	s.healthy.put(b, w.health)
+	return nil
 }
 
 // writing is a batch on its way into the tables.
 type writing struct {
 	*columns
 
-	batch Batch
-	ttl   time.Duration
+	batch   Batch
+	ttl     time.Duration
+	caution *caution
+	healthy *healthy
+	// health is what the batch has found or left in the rows of webhooks.
+	health map[uuid.UUID]*core.Health
 	// days are those whose partitions are made in the transaction: they cannot be dropped until it ends.
 	days []time.Time
 }
 
 func (w *writing) do(ctx context.Context, tx pgx.Tx) error {
+	w.health = make(map[uuid.UUID]*core.Health)
 	q := sqlcgen.New(tx)
 	advanced, err := q.AdvanceRecorder(ctx, sqlcgen.AdvanceRecorderParams{
 		Holder: w.batch.Holder, Before: int64(w.batch.Before), Position: int64(w.batch.Position), Seconds: w.ttl.Seconds(), //nolint:gosec // G115: sequences of JetStream
@@ -109,19 +119,11 @@ func (w *writing) do(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	if len(w.deliveries.ID) > 0 {
-		if err := q.UpsertDeliveries(ctx, w.deliveries); err != nil {
-			return fmt.Errorf("store deliveries: %w", err)
-		}
+	stored, err := w.storeRows(ctx, tx)
+	if err != nil {
+		return err
 	}
-	if len(w.attempts.ID) > 0 {
-		stored, err := q.InsertAttempts(ctx, w.attempts)
-		if err != nil {
-			return fmt.Errorf("store attempts: %w", err)
-		}
-		if err := q.InsertPayloads(ctx, w.payloads); err != nil {
-			return fmt.Errorf("store what attempts sent and got: %w", err)
-		}
+	if len(stored) > 0 {
 		if err := w.addHours(ctx, q, stored); err != nil {
 			return err
 		}
@@ -158,6 +160,7 @@ func (w *writing) dropPending(ctx context.Context, q *sqlcgen.Queries) error {
 		if err := q.DeleteHealth(ctx, webhook); err != nil {
 			return fmt.Errorf("forget the health of a webhook: %w", err)
 		}
+		w.health[webhook] = new(core.Health)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func TestRecordsReachPostgres(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
-	before := e.publish(t, 700) // more than a batch
+	before := e.publish(t, 2100) // more than a batch
 	first := run(t, grace, e.recorder(pgstore.New(pool)))
 	ids := append(before, e.publish(t, 50)...)
 	requireStored(t, pool, ids)

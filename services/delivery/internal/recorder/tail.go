@@ -17,9 +17,12 @@ import (
 
 // Bounds of a batch: whichever is reached first.
 const (
-	batchSize  = 500
-	batchDelay = 50 * time.Millisecond
+	batchSize  = 2000
 	batchBytes = 8 << 20
+	batchDelay = 50 * time.Millisecond
+	// A record costs less in a larger batch: when busyCount of them come within batchDelay, more are gathered for busyDelay.
+	busyCount = 100
+	busyDelay = 250 * time.Millisecond
 	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have.
 	pullBytes = 8 << 20
 )
@@ -74,7 +77,9 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 	var batch []entry
 	idle := time.NewTimer(leaseEvery)
 	defer idle.Stop()
-	var full <-chan time.Time
+	var full *time.Timer
+	var over <-chan time.Time
+	delay := batchDelay
 	for bytes := 0; len(batch) < batchSize && bytes < batchBytes; {
 		select {
 		case msg, ok := <-t.incoming:
@@ -90,12 +95,16 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 			}
 			batch, bytes = append(batch, e), bytes+e.bytes
 			if full == nil {
-				timer := time.NewTimer(batchDelay)
-				defer timer.Stop()
-				full = timer.C
+				full = time.NewTimer(delay)
+				defer full.Stop()
+				over = full.C
 			}
-		case <-full:
-			return batch, nil
+		case <-over:
+			if delay == busyDelay || len(batch) < busyCount {
+				return batch, nil
+			}
+			full.Reset(busyDelay - delay)
+			delay = busyDelay
 		case <-idle.C:
 			return batch, nil
 		case <-ctx.Done():

@@ -1,6 +1,6 @@
 -- name: SentSince :many
 -- Deliveries of which something is known that came after they became dead letters: it is later than a time, and knows of
--- as many attempts.
+-- as many attempts. One that has succeeded with more attempts needs no time to tell.
 SELECT d.id FROM delivery.delivery d
 JOIN (
     SELECT
@@ -9,7 +9,8 @@ JOIN (
         unnest(@version::bigint[]) AS version,
         unnest(@since::timestamptz[]) AS since
 ) k ON d.accepted_on = k.accepted_on AND d.id = k.id
-WHERE d.state <> @dead_lettered::smallint AND d.version >= k.version AND d.update_time > k.since;
+WHERE (d.state <> @dead_lettered::smallint AND d.version >= k.version AND d.update_time > k.since)
+    OR (d.state = @succeeded::smallint AND d.version > k.version);
 
 -- name: ExpireDeadLetters :execrows
 -- What became a dead letter before a time is none any more: nobody has replayed it.

@@ -29,10 +29,16 @@ SET state = @dropped, reason = @reason, update_time = @at, next_attempt_time = N
 WHERE webhook = @webhook AND state = @pending AND state <> 2; -- as the index has it
 
 -- name: Health :many
-SELECT * FROM delivery.webhook_health WHERE webhook = ANY(@webhook::uuid[]) ORDER BY webhook;
+-- Each webhook is named once. A comparison with a list of them would be made row by row.
+SELECT h.* FROM delivery.webhook_health h
+JOIN (SELECT unnest(@webhook::uuid[]) AS webhook) k ON h.webhook = k.webhook;
 
 -- name: LockHealth :many
-SELECT * FROM delivery.webhook_health WHERE webhook = ANY(@webhook::uuid[]) ORDER BY webhook FOR UPDATE;
+-- Each webhook is named once.
+SELECT h.* FROM delivery.webhook_health h
+JOIN (SELECT unnest(@webhook::uuid[]) AS webhook) k ON h.webhook = k.webhook
+ORDER BY h.webhook
+FOR UPDATE OF h;
 
 -- name: DeleteHealth :exec
 DELETE FROM delivery.webhook_health WHERE webhook = @webhook;

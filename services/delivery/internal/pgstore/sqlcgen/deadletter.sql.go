@@ -54,7 +54,8 @@ JOIN (
         unnest($3::bigint[]) AS version,
         unnest($4::timestamptz[]) AS since
 ) k ON d.accepted_on = k.accepted_on AND d.id = k.id
-WHERE d.state <> $5::smallint AND d.version >= k.version AND d.update_time > k.since
+WHERE (d.state <> $5::smallint AND d.version >= k.version AND d.update_time > k.since)
+    OR (d.state = $6::smallint AND d.version > k.version)
 `
 
 type SentSinceParams struct {
@@ -63,10 +64,11 @@ type SentSinceParams struct {
 	Version      []int64
 	Since        []time.Time
 	DeadLettered int16
+	Succeeded    int16
 }
 
 // Deliveries of which something is known that came after they became dead letters: it is later than a time, and knows of
-// as many attempts.
+// as many attempts. One that has succeeded with more attempts needs no time to tell.
 func (q *Queries) SentSince(ctx context.Context, arg SentSinceParams) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, sentSince,
 		arg.AcceptedOn,
@@ -74,6 +76,7 @@ func (q *Queries) SentSince(ctx context.Context, arg SentSinceParams) ([]uuid.UU
 		arg.Version,
 		arg.Since,
 		arg.DeadLettered,
+		arg.Succeeded,
 	)
 	if err != nil {
 		return nil, err

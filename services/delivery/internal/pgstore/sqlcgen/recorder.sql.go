@@ -367,10 +367,12 @@ func (q *Queries) GetHealth(ctx context.Context, arg GetHealthParams) (DeliveryW
 
 const health = `-- name: Health :many
 
-SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health WHERE webhook = ANY($1::uuid[]) ORDER BY webhook
+SELECT h.webhook, h.organization, h.generation, h.consecutive_failures, h.failing_since, h.failing_deliveries, h.last_success_time, h.last_failure_time, h.last_status, h.last_error_class, h.reached, h.reported, h.reason FROM delivery.webhook_health h
+JOIN (SELECT unnest($1::uuid[]) AS webhook) k ON h.webhook = k.webhook
 `
 
 // as the index has it
+// Each webhook is named once. A comparison with a list of them would be made row by row.
 func (q *Queries) Health(ctx context.Context, webhook []uuid.UUID) ([]DeliveryWebhookHealth, error) {
 	rows, err := q.db.Query(ctx, health, webhook)
 	if err != nil {
@@ -430,9 +432,13 @@ func (q *Queries) Lease(ctx context.Context, arg LeaseParams) (int64, error) {
 }
 
 const lockHealth = `-- name: LockHealth :many
-SELECT webhook, organization, generation, consecutive_failures, failing_since, failing_deliveries, last_success_time, last_failure_time, last_status, last_error_class, reached, reported, reason FROM delivery.webhook_health WHERE webhook = ANY($1::uuid[]) ORDER BY webhook FOR UPDATE
+SELECT h.webhook, h.organization, h.generation, h.consecutive_failures, h.failing_since, h.failing_deliveries, h.last_success_time, h.last_failure_time, h.last_status, h.last_error_class, h.reached, h.reported, h.reason FROM delivery.webhook_health h
+JOIN (SELECT unnest($1::uuid[]) AS webhook) k ON h.webhook = k.webhook
+ORDER BY h.webhook
+FOR UPDATE OF h
 `
 
+// Each webhook is named once.
 func (q *Queries) LockHealth(ctx context.Context, webhook []uuid.UUID) ([]DeliveryWebhookHealth, error) {
 	rows, err := q.db.Query(ctx, lockHealth, webhook)
 	if err != nil {
