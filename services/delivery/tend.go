@@ -77,6 +77,8 @@ func each(do func(ctx context.Context, t tended) error) func(ctx context.Context
 const (
 	maxDrains = 4
 	maxWakes  = 4
+	// maxLooks is for how many disabled ones it is found out at once whether this process is to drain them.
+	maxLooks = 64
 )
 
 // tender looks after what waits in RETRIES when a webhook's status changes: that of a resumed one is made due, that
@@ -175,7 +177,9 @@ func (t *tender) run(ctx context.Context, queue *natsbus.Queue, engine *core.Eng
 		},
 		func(ctx context.Context) error { return t.wakeAll(ctx, queue) },
 		func(ctx context.Context) error {
-			return t.drainAll(ctx, t.again("drain a disabled webhook", func(ctx context.Context, w tended) error {
+			return t.drainAll(ctx, func(ctx context.Context, w tended) (done bool, err error) {
+				return t.lookOn(ctx, queue, w)
+			}, t.again("drain a disabled webhook", func(ctx context.Context, w tended) error {
 				return t.drain(ctx, queue, engine, w)
 			}))
 		},
@@ -193,25 +197,51 @@ func (t *tender) cancel(ctx context.Context, queue *natsbus.Queue, engine *core.
 	return engine.DropPending(ctx, w.organization, w.webhook)
 }
 
-// drainAll drains webhooks that are disabled, until the context ends.
-func (t *tender) drainAll(ctx context.Context, drain func(ctx context.Context, t tended) error) error {
-	crew := newCrew(maxDrains, t.drains, drain)
-	defer crew.wait()
-	return t.drains.run(ctx, each(crew.take))
+// drainAll drains webhooks that are disabled, but for those that look says are done with, until the context ends.
+func (t *tender) drainAll(
+	ctx context.Context, look func(ctx context.Context, t tended) (done bool, err error), drain func(ctx context.Context, t tended) error,
+) error {
+	drains := newCrew(maxDrains, t.drains, drain)
+	defer drains.wait()
+	looks := newCrew(maxLooks, t.drains, t.again("look on while a webhook is drained", func(ctx context.Context, w tended) error {
+		if done, err := look(ctx, w); done || err != nil {
+			return err
+		}
+		return drains.take(ctx, w)
+	}))
+	defer looks.wait()
+	return t.drains.run(ctx, each(looks.take))
+}
+
+// disabled returns a webhook if it is disabled, and whether it still is as it was then.
+func (t *tender) disabled(w tended) (webhook *core.Webhook, still func() bool) {
+	webhook, ok := t.webhooks.Webhook(w.webhook)
+	if !ok || webhook.Status != core.StatusDisabled {
+		return nil, nil
+	}
+	return webhook, func() bool {
+		now, ok := t.webhooks.Webhook(w.webhook)
+		return ok && now.Status == core.StatusDisabled && now.Generation == webhook.Generation
+	}
+}
+
+// lookOn waits while another process drains a disabled webhook, and reports whether nothing is left to do.
+func (t *tender) lookOn(ctx context.Context, queue *natsbus.Queue, w tended) (done bool, err error) {
+	disabled, still := t.disabled(w)
+	if disabled == nil {
+		return true, nil
+	}
+	rank, count := t.share()
+	return queue.LookOn(ctx, w.organization, w.webhook, rank, count, still)
 }
 
 // drain moves what waits for a disabled webhook to DEADLETTERS, until it is no longer disabled as it is now.
 func (t *tender) drain(ctx context.Context, queue *natsbus.Queue, engine *core.Engine, w tended) error {
-	disabled, ok := t.webhooks.Webhook(w.webhook)
-	if !ok || disabled.Status != core.StatusDisabled {
+	disabled, still := t.disabled(w)
+	if disabled == nil {
 		return nil
 	}
-	still := func() bool {
-		now, ok := t.webhooks.Webhook(w.webhook)
-		return ok && now.Status == core.StatusDisabled && now.Generation == disabled.Generation
-	}
-	rank, count := t.share()
-	moved, err := queue.DrainShare(ctx, w.organization, w.webhook, rank, count, still, func(ctx context.Context, task *core.Task, replaces string) error {
+	moved, err := queue.Drain(ctx, w.organization, w.webhook, still, func(ctx context.Context, task *core.Task, replaces string) error {
 		return engine.BuryWaiting(ctx, task, replaces, disabled)
 	})
 	t.drained(moved)

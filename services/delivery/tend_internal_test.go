@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,56 @@ func TestTendingDependsOnTheStatus(t *testing.T) {
 	require.Equal(t, set("deleted"), tender.cancels.take())
 }
 
+// mine says of every webhook that this process is to drain it.
+func mine(context.Context, tended) (done bool, err error) { return false, nil }
+
+// While others drain webhooks, this process looks on, and drains its own. What it is left, it drains too.
+func TestLookingOnHoldsUpNoDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tender := newTender(slog.New(slog.DiscardHandler), nil)
+		var mu sync.Mutex
+		drained := make(map[string]int)
+		drain := func(_ context.Context, w tended) error {
+			mu.Lock()
+			defer mu.Unlock()
+			drained[w.webhook]++
+			return nil
+		}
+		left, finished := make(chan struct{}), make(chan struct{})
+		look := func(ctx context.Context, w tended) (done bool, err error) {
+			switch w.webhook[0] {
+			case 'l':
+				<-left
+			case 'f':
+				<-finished
+				return true, ctx.Err()
+			}
+			return false, ctx.Err()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tender.drainAll(ctx, look, drain) }()
+		for n := range maxDrains + 1 {
+			tender.drains.add(tended{"acme", "l" + strconv.Itoa(n)})
+			tender.drains.add(tended{"acme", "f" + strconv.Itoa(n)})
+		}
+		synctest.Wait()
+		tender.drains.add(tended{"acme", "own"})
+		synctest.Wait()
+		require.Equal(t, map[string]int{"own": 1}, drained)
+		close(finished)
+		synctest.Wait()
+		require.Equal(t, map[string]int{"own": 1}, drained)
+		close(left)
+		synctest.Wait()
+		require.Len(t, drained, 1+maxDrains+1)
+		require.NotContains(t, drained, "f0")
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
 func TestDrainsOfOneWebhookFollowEachOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -58,7 +109,7 @@ func TestDrainsOfOneWebhookFollowEachOther(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- tender.drainAll(ctx, drain) }()
+		go func() { done <- tender.drainAll(ctx, mine, drain) }()
 		a := tended{"acme", "a"}
 		tender.drains.add(a)
 		synctest.Wait()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -113,19 +112,9 @@ const headerPending = "Nats-Num-Pending"
 
 // CountTimers returns how many timers wait for a webhook. The server tells with the first of them.
 func (q *Queue) CountTimers(ctx context.Context, organization, webhook string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	reader := bus.BatchReader{JetStream: q.js, Stream: bus.StreamRetries}
-	first, err := reader.Batch(ctx, bus.RetryTimersFilter(organization, webhook), 1, 1)
+	n, err := countMatching(ctx, q.timers, bus.RetryTimersFilter(organization, webhook))
 	if err != nil {
 		return 0, fmt.Errorf("count timers: %w", err)
 	}
-	if len(first) == 0 {
-		return 0, nil
-	}
-	more, err := strconv.Atoi(first[0].Header.Get(headerPending))
-	if err != nil {
-		return 0, fmt.Errorf("count timers: read %s: %w", headerPending, err)
-	}
-	return more + 1, nil
+	return n, nil
 }

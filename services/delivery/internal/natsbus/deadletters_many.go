@@ -59,60 +59,6 @@ func (s Selection) has(letter *DeadLetter) bool {
 	return !letter.DeadAt.Before(s.Since) && (s.Before.IsZero() || letter.DeadAt.Before(s.Before))
 }
 
-// LetterPart is a part of the dead letters.
-type LetterPart struct {
-	Letters []*DeadLetter
-	Read    int    // messages that were read for it
-	Next    uint64 // sequence to go on from; 0: there is nothing behind
-}
-
-// Bounds of a part: how many messages are read for it, however few of them are meant, and how large the events are that
-// it has, about.
-const (
-	maxRead      = 10_000
-	maxPartBytes = 16 << 20
-)
-
-// List returns dead letters that are selected, oldest first, from a sequence on and up to another (0: to the end), at most
-// size of them; fewer also when there are more, see Next. Errors: fault.Unavailable.
-func (d *DeadLetters) List(ctx context.Context, selected Selection, from, until uint64, size int) (LetterPart, error) {
-	part, bytes := LetterPart{Next: max(from, 1)}, 0
-	if selected.Trigger != "" && !bus.IsTrigger(selected.Trigger) {
-		return LetterPart{}, nil
-	}
-	subject := selected.subject()
-	for len(part.Letters) < size && part.Read < maxRead && bytes < maxPartBytes {
-		batch := drainBatch
-		if selected.exact() {
-			batch = min(size-len(part.Letters), batch)
-		}
-		messages, err := d.reader().Batch(ctx, subject, part.Next, batch)
-		if err != nil {
-			return part, unavailable(err, "dead letters cannot be read at the moment")
-		}
-		if len(messages) == 0 {
-			part.Next = 0
-			return part, nil
-		}
-		for i := range messages {
-			if until > 0 && messages[i].Sequence > until {
-				part.Next = 0
-				return part, nil
-			}
-			if len(part.Letters) == size {
-				return part, nil
-			}
-			part.Read++
-			part.Next = messages[i].Sequence + 1
-			if letter := d.read(ctx, &messages[i]); letter != nil && selected.has(letter) {
-				part.Letters = append(part.Letters, letter)
-				bytes += len(messages[i].Data)
-			}
-		}
-	}
-	return part, nil
-}
-
 // Count returns how many dead letters there are to look at for a selection. Errors: fault.Unavailable.
 func (d *DeadLetters) Count(ctx context.Context, selected Selection) (int64, error) {
 	n, err := countMatching(ctx, d.reader(), selected.subject())
@@ -244,11 +190,16 @@ func (q *Queue) HastenAll(ctx context.Context, timers []*Timer) (int, error) {
 
 // several does something with each of many, some at once, and returns the first failure.
 func several[T any](ctx context.Context, all []T, do func(ctx context.Context, one T) error) error {
+	return severalOf(ctx, drainWorkers, all, do)
+}
+
+// severalOf is several, with at most so many at once.
+func severalOf[T any](ctx context.Context, most int, all []T, do func(ctx context.Context, one T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	work := make(chan T)
 	var workers sync.WaitGroup
-	for range min(drainWorkers, len(all)) {
+	for range min(most, len(all)) {
 		workers.Go(func() {
 			for one := range work {
 				if ctx.Err() != nil {

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"hash/crc32"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -14,11 +13,23 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
-// Bounds of a drain: how many timers are read at once, and how many of them are moved at once.
+// Bounds of what is done with many timers.
 const (
-	drainBatch   = 512
-	drainWorkers = 32
+	// scanBatch is how many are read with one request, and removed with one after a drain.
+	scanBatch = 4096
+	// drainBatch is how many of them are looked at once more with one request, directly before they are moved, and
+	// drainParts for how many such parts that is done at once.
+	drainBatch = 512
+	drainParts = 2
+	// drainWorkers is with how many of a part something is done at once.
+	drainWorkers = 128
+	// drainTime is how long it may take to move a part: less than it takes until an erasure looks once more for what
+	// was under way.
+	drainTime = 20 * time.Second
 )
+
+// Bury makes a dead letter of what waits in a timer, whose message has the id replaces.
+type Bury func(ctx context.Context, task *core.Task, replaces string) error
 
 // CancelTimers removes everything that waits for a webhook.
 func (q *Queue) CancelTimers(ctx context.Context, organization, webhook string) error {
@@ -29,128 +40,66 @@ func (q *Queue) CancelTimers(ctx context.Context, organization, webhook string) 
 	return nil
 }
 
-// Drain gives everything that waits for a webhook to bury, and removes each timer after that, by its sequence: one
-// that was set anew in between stays. It ends when nothing waits any more or still reports false. Interrupted and
-// called again, it goes on with what is left; what was buried twice by then is one dead letter.
-func (q *Queue) Drain(
-	ctx context.Context, organization, webhook string, still func() bool,
-	bury func(ctx context.Context, task *core.Task, replaces string) error,
-) (moved int, err error) {
-	return q.drain(ctx, bus.RetryTimersFilter(organization, webhook), func(uint64) bool { return true }, still, bury)
+// Drain gives everything that waits for a webhook to bury, and removes it after that, by its sequence: what was set anew
+// in between stays. It ends when nothing waits any more or still reports false. Interrupted and called again, it goes on
+// with what is left; what was buried twice by then is one dead letter.
+func (q *Queue) Drain(ctx context.Context, organization, webhook string, still func() bool, bury Bury) (moved int, err error) {
+	return q.newDrain(organization, webhook, still, bury).run(ctx)
 }
 
-// DrainShare is Drain for one of several processes that are all told to drain a webhook, with its rank among them. Each
-// begins with a part of its own, so that together they are faster than one; then it looks at all that is left, which is
-// that of a process that has died or is slow.
-func (q *Queue) DrainShare(
-	ctx context.Context, organization, webhook string, rank, count int, still func() bool,
-	bury func(ctx context.Context, task *core.Task, replaces string) error,
-) (moved int, err error) {
-	if count > 1 && rank >= 0 && rank < count {
-		own := func(sequence uint64) bool { return sequence%uint64(count) == uint64(rank) } //nolint:gosec // G115: checked above
-		if moved, err = q.drain(ctx, bus.RetryTimersFilter(organization, webhook), own, still, bury); err != nil {
-			return moved, err
-		}
-	}
-	left, err := q.Drain(ctx, organization, webhook, still, bury)
-	return moved + left, err
+func (q *Queue) newDrain(organization, webhook string, still func() bool, bury Bury) *drain {
+	return &drain{Queue: q, filter: bus.RetryTimersFilter(organization, webhook), size: scanBatch, still: still, bury: bury}
 }
 
-// drain drains those timers on the subjects of a filter that are selected by their sequence.
-func (q *Queue) drain(
-	ctx context.Context, filter string, selected func(sequence uint64) bool, still func() bool,
-	bury func(ctx context.Context, task *core.Task, replaces string) error,
-) (moved int, err error) {
-	var next uint64 = 1
-	for still() {
-		timers, err := q.timers.Batch(ctx, filter, next, drainBatch)
-		if err != nil || len(timers) == 0 {
-			return moved, err
-		}
-		next = timers[len(timers)-1].Sequence + 1
-		timers = slices.DeleteFunc(timers, func(timer bus.StoredMsg) bool { return !selected(timer.Sequence) })
-		n, err := q.drainBatch(ctx, timers, still, bury)
-		moved += n
-		if err != nil {
-			return moved, err
-		}
-	}
-	return moved, nil
-}
+// A drain that is looked on gets no further when the first timer has been the same for lookTime. It is looked at each
+// lookTick.
+const (
+	lookTime = 3 * time.Second
+	lookTick = 200 * time.Millisecond
+)
 
-// drainBatch moves timers, several at once, and returns how many it has moved and the first failure.
-func (q *Queue) drainBatch(
-	ctx context.Context, timers []bus.StoredMsg, still func() bool,
-	bury func(ctx context.Context, task *core.Task, replaces string) error,
-) (int, error) {
-	var moved atomic.Int64
-	var failure error
-	var once sync.Once
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	work := make(chan bus.StoredMsg)
-	var workers sync.WaitGroup
-	for range drainWorkers {
-		workers.Go(func() {
-			for timer := range work {
-				if ctx.Err() != nil || !still() {
-					continue
-				}
-				buried, err := q.moveTimer(ctx, timer, bury)
-				if err != nil {
-					once.Do(func() { failure = err })
-					cancel()
-				}
-				if buried {
-					moved.Add(1)
-				}
-			}
-		})
-	}
-	for _, timer := range timers {
-		work <- timer
-	}
-	close(work)
-	workers.Wait()
-	return int(moved.Load()), failure
-}
-
-// moveTimer buries what waits, and reports whether it did.
-func (q *Queue) moveTimer(
-	ctx context.Context, timer bus.StoredMsg, bury func(ctx context.Context, task *core.Task, replaces string) error,
-) (buried bool, err error) {
-	task, err := decode(timer.Header, timer.Header.Get(bus.HeaderLane), timer.Data)
-	if err != nil {
-		// Nobody but delivery sets timers. One that it cannot read must not keep the others from moving.
-		q.logger.ErrorContext(ctx, "timer cannot be read and is left as it is", "sequence", timer.Sequence, "error", err)
+// LookOn is for several processes that are all told to drain a webhook, with the rank of this one among them: one, not the
+// same for every webhook, is to begin at once, and the others look on while that gets further. It reports whether there is
+// nothing left to do; otherwise this process is to drain what is left: it is the one, or that has died or is too busy.
+func (q *Queue) LookOn(ctx context.Context, organization, webhook string, rank, count int, still func() bool) (done bool, err error) {
+	if count < 2 || rank < 0 || rank >= count || firstRank(webhook, count) == rank {
 		return false, nil
 	}
-	// Since the batch was read it may have been canceled, or have fired.
-	if still, err := q.waits(ctx, timer.Sequence); err != nil || !still {
-		return false, err
-	}
-	if err := bury(ctx, task, bus.ReplacementMsgID(bus.StreamRetries, timer.Sequence)); err != nil {
-		return false, err
-	}
-	err = q.persist(ctx, "remove a timer", func(ctx context.Context) error {
-		_, err := q.removeTimer(ctx, timer.Sequence)
-		return err
-	})
-	return err == nil, err
-}
-
-// waits reports whether a timer is still there.
-func (q *Queue) waits(ctx context.Context, sequence uint64) (bool, error) {
-	limited, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	_, err := q.retries.GetMsg(limited, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for timer %d: %w", sequence, err)
+	var first uint64
+	for since := q.now(); still(); {
+		now, err := q.firstTimer(ctx, bus.RetryTimersFilter(organization, webhook))
+		switch {
+		case err != nil || now == 0:
+			return err == nil, err
+		case now != first:
+			first, since = now, q.now()
+		case q.now().Sub(since) >= lookTime:
+			return false, nil
+		}
+		if err := wait(ctx, lookTick); err != nil {
+			return false, err
+		}
 	}
 	return true, nil
+}
+
+// firstRank is which of several processes begins with a webhook.
+func firstRank(webhook string, count int) int {
+	return int(crc32.ChecksumIEEE([]byte(webhook)) % uint32(count)) //nolint:gosec // G115: a count of processes
+}
+
+// firstTimer returns the sequence of the first timer that matches a filter; 0: there is none.
+func (q *Queue) firstTimer(ctx context.Context, filter string) (uint64, error) {
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	msg, err := q.retries.GetMsg(limited, 1, jetstream.WithGetMsgSubject(filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for timers: %w", err)
+	}
+	return msg.Sequence, nil
 }
 
 // removeTimer removes a timer by its sequence. It reports false when it was not there any more: it has fired, or somebody

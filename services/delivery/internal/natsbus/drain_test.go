@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/fault"
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
@@ -24,11 +25,17 @@ func (e *environment) timers(t testing.TB, webhook string, count int) map[string
 	t.Helper()
 	ack, err := e.js.Publish(t.Context(), bus.EventSubject("acme", "meeting.booked"), []byte(event))
 	require.NoError(t, err)
+	return e.timersOf(t, webhook, ack.Sequence, count)
+}
+
+// timersOf sets timers of a webhook for an event.
+func (e *environment) timersOf(t testing.TB, webhook string, sequence uint64, count int) map[string]*core.Task {
+	t.Helper()
 	all := make(map[string]*core.Task, count)
 	futures := make([]jetstream.PubAckFuture, 0, count)
 	for range count {
 		waiting := task()
-		waiting.Webhook, waiting.EventSequence, waiting.Attempts, waiting.Event = webhook, ack.Sequence, 1, nil
+		waiting.Webhook, waiting.EventSequence, waiting.Attempts, waiting.Event = webhook, sequence, 1, nil
 		msg := nats.NewMsg(bus.RetryTimerSubject(waiting.Organization, webhook, waiting.Delivery))
 		msg.Header = encode(waiting)
 		bus.ScheduleRetry(msg, time.Now().Add(time.Hour), bus.RetryDueSubject(waiting.Lane, waiting.Organization, webhook))
@@ -57,7 +64,7 @@ func always() bool { return true }
 func TestDrainMovesEverythingThatWaits(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	const count = 1300 // more than two batches
+	const count = 1300 // more than two parts
 	tasks := e.timers(t, hook, count)
 	others := e.timers(t, otherHook, 3)
 	parked := task()
@@ -101,7 +108,7 @@ func TestDrainStopsWhenTheWebhookIsEnabled(t *testing.T) {
 			return nil
 		})
 	require.NoError(t, err)
-	require.Less(t, moved, 100+drainWorkers+1)
+	require.Less(t, moved, 100+drainParts*drainWorkers+1)
 	require.Equal(t, count-moved, e.count(t, bus.StreamRetries, ">"), "what it has not moved waits on")
 }
 
@@ -129,32 +136,39 @@ func TestDrainGoesOnWhereItWasInterrupted(t *testing.T) {
 	require.Equal(t, count, e.count(t, bus.StreamDeadLetters, ">"), "each is one dead letter")
 }
 
+// What is canceled or erased after it was read, and before its turn has come, becomes no dead letter.
 func TestDrainLeavesWhatWasCanceledMeanwhile(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
-	tasks := e.timers(t, hook, 100)
+	const count, canceled = (drainParts + 1) * drainBatch, 20
+	e.timers(t, hook, count)
+	last, err := e.queue.ListTimers(newContext(t), "acme", hook, count-canceled+1, 0, canceled)
+	require.NoError(t, err)
+	require.Len(t, last.Timers, canceled)
 	bury := e.burier(&core.Webhook{ID: hook, Generation: 1})
-	var canceled atomic.Int64
-	var once sync.Once
-	moved, err := e.queue.Drain(newContext(t), "acme", hook, always, func(ctx context.Context, task *core.Task, replaces string) error {
-		once.Do(func() {
-			for _, other := range tasks {
-				timer, err := e.queue.FindTimer(ctx, "acme", other.Delivery)
-				if err != nil || timer == nil {
-					continue
-				}
-				if done, err := e.queue.Cancel(ctx, timer, uuid.NewString()); err == nil && done {
-					canceled.Add(1)
-				}
+	cancel := sync.OnceValue(func() error {
+		return several(t.Context(), last.Timers, func(ctx context.Context, timer *Timer) error {
+			done, err := e.queue.Cancel(ctx, timer, uuid.NewString())
+			if err == nil && !done {
+				err = errors.New("it was too late")
 			}
+			return err
 		})
+	})
+	moved, err := e.queue.Drain(newContext(t), "acme", hook, always, func(ctx context.Context, task *core.Task, replaces string) error {
+		if err := cancel(); err != nil {
+			return err
+		}
 		return bury(ctx, task, replaces)
 	})
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, int(canceled.Load()), 100-2*drainWorkers)
-	require.Less(t, moved, 100)
-	require.Equal(t, moved, e.count(t, bus.StreamDeadLetters, ">"))
+	require.Equal(t, count-canceled, moved)
+	require.Equal(t, count-canceled, e.count(t, bus.StreamDeadLetters, ">"))
 	require.Zero(t, e.count(t, bus.StreamRetries, ">"))
+	for _, timer := range last.Timers {
+		_, err := e.letters.Get(newContext(t), "acme", timer.Task.Delivery)
+		require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	}
 }
 
 func TestDrainLeavesATimerThatWasSetAnew(t *testing.T) {
@@ -164,13 +178,14 @@ func TestDrainLeavesATimerThatWasSetAnew(t *testing.T) {
 	for _, only = range e.timers(t, hook, 1) {
 	}
 	var once sync.Once
-	_, err := e.queue.Drain(newContext(t), "acme", hook, always, func(ctx context.Context, _ *core.Task, _ string) error {
+	moved, err := e.queue.Drain(newContext(t), "acme", hook, always, func(ctx context.Context, _ *core.Task, _ string) error {
 		var err error
 		once.Do(func() { err = e.queue.Schedule(ctx, only, time.Now().Add(2*time.Hour), false, "RETRIES:77") })
 		return err
 	})
 	require.NoError(t, err)
-	require.Zero(t, e.count(t, bus.StreamRetries, ">"), "the new one is drained after the old one")
+	require.Equal(t, 2, moved, "the new one is drained after the old one")
+	require.Zero(t, e.count(t, bus.StreamRetries, ">"))
 
 	// What it may not touch any more, it leaves.
 	e.timers(t, otherHook, 1)

@@ -12,6 +12,7 @@ import (
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/cloudevent"
 	"github.com/meetwire/meetwire/pkg/fault"
+	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
 // eventReader reads single messages of EVENTS.
@@ -71,15 +72,27 @@ func eventOf(header nats.Header, body []byte) storedEvent {
 const codeNoMessage = 10037
 
 func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) (storedEvent, error) {
+	msg, err := fromLeader(ctx, r.js, bus.StreamEvents, sequence)
+	if err != nil {
+		return storedEvent{}, err
+	}
+	if msg == nil {
+		return storedEvent{}, errNoEvent()
+	}
+	return eventOf(msg.Header, msg.Data), nil
+}
+
+// fromLeader asks the leader of a stream for a message; nil when there is none.
+func fromLeader(ctx context.Context, js jetstream.JetStream, stream string, sequence uint64) (*nats.Msg, error) {
 	request, err := json.Marshal(struct {
 		Sequence uint64 `json:"seq"`
 	}{sequence})
 	if err != nil {
-		return storedEvent{}, fmt.Errorf("encode the request: %w", err)
+		return nil, fmt.Errorf("encode the request: %w", err)
 	}
-	reply, err := r.js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+bus.StreamEvents, request)
+	reply, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
 	if err != nil {
-		return storedEvent{}, fmt.Errorf("ask the leader for event %d: %w", sequence, err)
+		return nil, fmt.Errorf("ask the leader of %s for message %d: %w", stream, sequence, err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -89,19 +102,59 @@ func (r *eventReader) readFromLeader(ctx context.Context, sequence uint64) (stor
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return storedEvent{}, fmt.Errorf("read the leader's answer: %w", err)
+		return nil, fmt.Errorf("read the leader's answer: %w", err)
 	}
+	msg := &nats.Msg{Data: answer.Message.Data}
 	switch {
 	case answer.Error != nil && answer.Error.ErrorCode == codeNoMessage:
-		return storedEvent{}, errNoEvent()
+		return nil, nil
 	case answer.Error != nil:
-		return storedEvent{}, fmt.Errorf("ask the leader for event %d: %w", sequence, answer.Error)
+		return nil, fmt.Errorf("ask the leader of %s for message %d: %w", stream, sequence, answer.Error)
 	case len(answer.Message.Header) == 0:
-		return eventOf(nil, answer.Message.Data), nil
+		return msg, nil
 	}
-	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
+	if msg.Header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
+		return nil, fmt.Errorf("read the headers of message %d of %s: %w", sequence, stream, err)
+	}
+	return msg, nil
+}
+
+// maxSpan is how many events are read at most to find one that is looked for: with more, each is asked for by itself.
+const maxSpan = 4
+
+// readMany gives tasks the events that they come without, as far as one request brings them. The others are read by whoever
+// needs them.
+func (r *eventReader) readMany(ctx context.Context, timers []waiting) error {
+	var first, last uint64
+	without := make(map[uint64][]*core.Task)
+	for _, timer := range timers {
+		if sequence := timer.task.EventSequence; len(timer.task.Event) == 0 && sequence > 0 {
+			if len(without) == 0 {
+				first, last = sequence, sequence
+			}
+			first, last = min(first, sequence), max(last, sequence)
+			without[sequence] = append(without[sequence], timer.task)
+		}
+	}
+	if len(without) < 2 {
+		return nil
+	}
+	span := last - first + 1
+	if span > maxSpan*uint64(len(without)) {
+		return nil
+	}
+	reader := &bus.BatchReader{JetStream: r.js, Stream: bus.StreamEvents}
+	read, err := reader.Batch(ctx, "", first, int(span))
 	if err != nil {
-		return storedEvent{}, fmt.Errorf("read the headers of event %d: %w", sequence, err)
+		return fmt.Errorf("read events: %w", err)
 	}
-	return eventOf(header, answer.Message.Data), nil
+	for i := range read {
+		if tasks := without[read[i].Sequence]; len(tasks) > 0 {
+			document := eventOf(read[i].Header, read[i].Data).document
+			for _, task := range tasks {
+				task.Event = document
+			}
+		}
+	}
+	return nil
 }

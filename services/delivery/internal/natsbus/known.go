@@ -125,7 +125,7 @@ func (q *Queue) findWaiting(ctx context.Context, organization string, deliveries
 		if len(filters) == 0 {
 			break
 		}
-		timers, err := q.retriesReader().Last(ctx, filters)
+		timers, err := q.timers.Last(ctx, filters)
 		if err != nil {
 			return nil, unavailable(err, "timers cannot be looked for at the moment")
 		}
@@ -141,7 +141,7 @@ func (q *Queue) findWaiting(ctx context.Context, organization string, deliveries
 func (q *Queue) findDue(ctx context.Context, organization string, found map[string]int) error {
 	from := uint64(1)
 	for range maxDue / drainBatch {
-		due, err := q.retriesReader().Batch(ctx, bus.RetryDueSubject(bus.AnyToken, organization, bus.AnyRest), from, drainBatch)
+		due, err := q.timers.Batch(ctx, bus.RetryDueSubject(bus.AnyToken, organization, bus.AnyRest), from, drainBatch)
 		if err != nil {
 			return unavailable(err, "due retries cannot be looked for at the moment")
 		}
@@ -152,10 +152,6 @@ func (q *Queue) findDue(ctx context.Context, organization string, found map[stri
 		from = due[len(due)-1].Sequence + 1
 	}
 	return fault.New(fault.Unavailable, "TOO_MANY_DUE", "more than %d retries of the organization are due: repeat the call", maxDue)
-}
-
-func (q *Queue) retriesReader() *bus.BatchReader {
-	return &bus.BatchReader{JetStream: q.js, Stream: bus.StreamRetries}
 }
 
 // note adds the deliveries of messages.

@@ -2,7 +2,6 @@ package natsbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -152,28 +151,21 @@ func (q *Queue) persist(ctx context.Context, what string, request func(context.C
 
 // HasTimers reports whether anything waits for any webhook of an organization.
 func (q *Queue) HasTimers(ctx context.Context, organization string) (bool, error) {
-	_, err := q.retries.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(bus.RetryTimersFilter(organization, bus.AnyToken)))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for timers: %w", err)
-	}
-	return true, nil
+	first, err := q.firstTimer(ctx, bus.RetryTimersFilter(organization, bus.AnyToken))
+	return first > 0, err
 }
 
 // Wake makes what waits for a resumed webhook due now.
 func (q *Queue) Wake(ctx context.Context, organization, webhook string) error {
-	filter := bus.RetryTimersFilter(organization, webhook)
-	for next := uint64(1); ; {
-		timers, err := q.timers.Batch(ctx, filter, next, drainBatch)
+	scan := timerScan{reader: q.timers, filter: bus.RetryTimersFilter(organization, webhook), size: scanBatch}
+	for {
+		timers, err := scan.read(ctx)
 		if err != nil {
 			return fmt.Errorf("read timers: %w", err)
 		}
 		if len(timers) == 0 {
 			return nil
 		}
-		next = timers[len(timers)-1].Sequence + 1
 		timers = slices.DeleteFunc(timers, func(timer bus.StoredMsg) bool { return timer.Header.Get(bus.HeaderParked) == "" })
 		if err := several(ctx, timers, q.wake); err != nil {
 			return err

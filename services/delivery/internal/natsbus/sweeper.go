@@ -89,7 +89,7 @@ func (s *Sweeper) read(ctx context.Context) error {
 	s.next = max(s.next, info.State.FirstSeq, 1)
 	for {
 		// Without a filter: with one the server counts what matches, each time.
-		messages, err := s.reader().Batch(ctx, "", s.next, sweepBatch)
+		messages, err := s.Queue.timers.Batch(ctx, "", s.next, sweepBatch)
 		if err != nil {
 			return fmt.Errorf("read timers: %w", err)
 		}
@@ -111,10 +111,6 @@ func (s *Sweeper) read(ctx context.Context) error {
 	}
 }
 
-func (s *Sweeper) reader() *bus.BatchReader {
-	return &bus.BatchReader{JetStream: s.Queue.js, Stream: bus.StreamRetries}
-}
-
 // take notes when a timer is due.
 func (s *Sweeper) take(ctx context.Context, message *bus.StoredMsg) {
 	if !bus.IsRetryTimer(message.Subject) {
@@ -134,7 +130,7 @@ func (s *Sweeper) check(ctx context.Context) (failure error) {
 	failures := 0
 	for len(late) > 0 {
 		// What comes next says of all before it that they are gone.
-		messages, err := s.reader().Batch(ctx, "", late[0].sequence, 1)
+		messages, err := s.Queue.timers.Batch(ctx, "", late[0].sequence, 1)
 		if err == nil && len(messages) == 0 {
 			return failure
 		}

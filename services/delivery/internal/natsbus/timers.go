@@ -36,7 +36,7 @@ func (q *Queue) ListTimers(ctx context.Context, organization, webhook string, fr
 	part := TimerPart{Next: max(from, 1)}
 	filter := bus.RetryTimersFilter(organization, webhook)
 	for len(part.Timers) < size {
-		messages, err := q.retriesReader().Batch(ctx, filter, part.Next, min(size-len(part.Timers), drainBatch))
+		messages, err := q.timers.Batch(ctx, filter, part.Next, min(size-len(part.Timers), drainBatch))
 		if err != nil {
 			return part, unavailable(err, "what waits cannot be read at the moment")
 		}
@@ -88,7 +88,7 @@ func (q *Queue) unreadable(ctx context.Context, msg *bus.StoredMsg, err error) {
 
 // FindTimer returns the timer of a delivery; nil when it has none. Errors: fault.Unavailable.
 func (q *Queue) FindTimer(ctx context.Context, organization, delivery string) (*Timer, error) {
-	found, err := q.retriesReader().Last(ctx, []string{bus.RetryTimerSubject(organization, bus.AnyToken, delivery)})
+	found, err := q.timers.Last(ctx, []string{bus.RetryTimerSubject(organization, bus.AnyToken, delivery)})
 	if err != nil {
 		return nil, unavailable(err, "what waits cannot be read at the moment")
 	}
@@ -227,7 +227,7 @@ func (q *Queue) postpone(ctx context.Context, timer *Timer) (uint64, error) {
 func (q *Queue) isDue(ctx context.Context, task *core.Task, from uint64) (bool, error) {
 	filter := bus.RetryDueSubject(bus.AnyToken, task.Organization, task.Webhook)
 	for {
-		due, err := q.retriesReader().Batch(ctx, filter, from, drainBatch)
+		due, err := q.timers.Batch(ctx, filter, from, drainBatch)
 		if err != nil {
 			return false, unavailable(err, "due retries cannot be read at the moment")
 		}
@@ -246,7 +246,7 @@ func (q *Queue) isDue(ctx context.Context, task *core.Task, from uint64) (bool, 
 // CountMatching returns how much waits for an organization and a webhook, both of which may be bus.AnyToken. Errors:
 // fault.Unavailable.
 func (q *Queue) CountMatching(ctx context.Context, organization, webhook string) (int64, error) {
-	n, err := countMatching(ctx, q.retriesReader(), bus.RetryTimersFilter(organization, webhook))
+	n, err := countMatching(ctx, q.timers, bus.RetryTimersFilter(organization, webhook))
 	if err != nil {
 		return 0, unavailable(err, "what waits cannot be counted at the moment")
 	}

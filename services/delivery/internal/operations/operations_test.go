@@ -125,8 +125,26 @@ func (d *dying) ReplayAll(ctx context.Context, letters []*natsbus.DeadLetter) (i
 // What an instance has sent before it died is not sent again, however long that was ago: it is recorded.
 func TestInterruptedReplayGoesOn(t *testing.T) {
 	t.Parallel()
+	for name, test := range map[string]struct {
+		dead     time.Duration // before now
+		state    deliveryv1.Delivery_State
+		attempts int32
+	}{
+		"on their way":        {time.Hour, deliveryv1.Delivery_STATE_PENDING, 3},
+		"died a moment ago":   {0, deliveryv1.Delivery_STATE_SUCCEEDED, 4},
+		"by a clock far back": {-time.Hour, deliveryv1.Delivery_STATE_SUCCEEDED, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireInterruptedReplayGoesOn(t, time.Now().Add(-test.dead), test.state, test.attempts)
+		})
+	}
+}
+
+// requireInterruptedReplayGoesOn interrupts a replay of what has died at a time, after a part was sent and that was recorded.
+func requireInterruptedReplayGoesOn(t *testing.T, dead time.Time, state deliveryv1.Delivery_State, attempts int32) {
+	t.Helper()
 	e := setup(t)
-	dead := time.Now().Add(-time.Hour)
 	for n := range 900 {
 		e.bury(t, task("acme", activeHook, n), core.ReasonAttemptsExhausted, dead)
 	}
@@ -143,7 +161,7 @@ func TestInterruptedReplayGoesOn(t *testing.T) {
 	stop()
 	before := e.sent(t)
 	require.Len(t, before, 500)
-	e.record(t, before)
+	e.record(t, before, state, attempts)
 	stream, err := e.js.Stream(newContext(t), bus.StreamDeliveries)
 	require.NoError(t, err)
 	require.NoError(t, stream.Purge(newContext(t))) // they are delivered, and their ids forgotten
@@ -159,8 +177,8 @@ func TestInterruptedReplayGoesOn(t *testing.T) {
 	require.Zero(t, e.count(t, bus.StreamDeadLetters, ">"))
 }
 
-// record stores that deliveries are on their way again.
-func (e *env) record(t *testing.T, deliveries map[string]int) {
+// record stores what has become of deliveries that were sent again.
+func (e *env) record(t *testing.T, deliveries map[string]int, state deliveryv1.Delivery_State, attempts int32) {
 	t.Helper()
 	ctx, holder := newContext(t), uuid.New()
 	created := time.Now()
@@ -179,7 +197,7 @@ func (e *env) record(t *testing.T, deliveries map[string]int) {
 		batch.Records = append(batch.Records, &deliveryv1.Record{
 			Id: uuid.NewString(), Time: timestamppb.Now(), Organization: "acme", Delivery: of.Delivery, Webhook: of.Webhook,
 			Trigger: of.Trigger, EventSource: of.EventSource, EventId: of.EventID, EventSequence: int64(of.EventSequence),
-			AcceptTime: timestamppb.New(of.AcceptedAt), State: deliveryv1.Delivery_STATE_PENDING, AttemptCount: 3,
+			AcceptTime: timestamppb.New(of.AcceptedAt), State: state, AttemptCount: attempts,
 		})
 	}
 	require.NoError(t, e.rows.Write(ctx, batch, time.Minute))
