@@ -136,8 +136,8 @@ func (r *Runtime) closePool(pool *pgxpool.Pool) {
 }
 
 // NATS connects to NATS, trying until the context ends. The connection is drained and closed with the runtime.
-func (r *Runtime) NATS(ctx context.Context, config bus.NATSConfig) (*nats.Conn, error) {
-	conn, err := bus.Connect(ctx, "meetwire-"+r.name, config, r.Logger)
+func (r *Runtime) NATS(ctx context.Context, config bus.NATSConfig, options ...nats.Option) (*nats.Conn, error) {
+	conn, err := bus.Connect(ctx, "meetwire-"+r.name, config, r.Logger, options...)
 	if err != nil {
 		return nil, err
 	}

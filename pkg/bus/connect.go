@@ -31,13 +31,16 @@ const (
 	maxConnectWait = 2 * time.Second
 )
 
+// connectTimeout bounds one attempt.
+const connectTimeout = 2 * time.Second
+
 // requestWait is how long the answer to a request of the JetStream API is waited for. One that was sent while the
 // server went away never comes.
 const requestWait = 5 * time.Second
 
 // Connect connects to NATS, trying until the context ends. A connection that is lost later is restored by
 // itself, for as long as it takes; meanwhile publishes fail rather than pile up unseen.
-func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.Logger) (*nats.Conn, error) {
+func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.Logger, more ...nats.Option) (*nats.Conn, error) {
 	if err := checkURL(config.NATSURL); err != nil {
 		return nil, err
 	}
@@ -54,7 +57,7 @@ func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.L
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
-		nats.Timeout(2 * time.Second),
+		nats.Timeout(connectTimeout),
 		nats.PingInterval(10 * time.Second),
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -77,6 +80,7 @@ func Connect(ctx context.Context, name string, config NATSConfig, logger *slog.L
 	if config.NATSCAFile != "" {
 		options = append(options, nats.RootCAs(config.NATSCAFile))
 	}
+	options = append(options, more...)
 	var conn *nats.Conn
 	err := lifecycle.Retry(ctx, logger, "connect to nats", minConnectWait, maxConnectWait, func(context.Context) error {
 		var err error

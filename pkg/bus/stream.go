@@ -123,7 +123,7 @@ func (c Config) Streams() []jetstream.StreamConfig {
 			Subjects:    []string{"records.>"},
 			Retention:   jetstream.LimitsPolicy,
 			MaxAge:      c.RecordsMaxAge,
-			Compression: jetstream.S2Compression,
+			// No compression: a server compresses a block of 8 MiB at once, again and again at the rate of records.
 			AllowDirect: true,
 		}),
 		common(jetstream.StreamConfig{

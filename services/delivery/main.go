@@ -36,7 +36,7 @@ func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot
 			return nil, err
 		}
 	}
-	conn, err := runtime.NATS(ctx, settings.NATSConfig)
+	conn, err := runtime.NATS(ctx, settings.NATSConfig, bus.Gather())
 	if err != nil {
 		return nil, err
 	}

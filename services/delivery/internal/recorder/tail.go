@@ -17,12 +17,9 @@ import (
 
 // Bounds of a batch: whichever is reached first.
 const (
-	batchSize  = 2000
+	batchSize  = 500
+	batchDelay = 20 * time.Millisecond
 	batchBytes = 8 << 20
-	batchDelay = 50 * time.Millisecond
-	// A record costs less in a larger batch: when busyCount of them come within batchDelay, more are gathered for busyDelay.
-	busyCount = 100
-	busyDelay = 250 * time.Millisecond
 	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have.
 	pullBytes = 8 << 20
 )
@@ -77,9 +74,7 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 	var batch []entry
 	idle := time.NewTimer(leaseEvery)
 	defer idle.Stop()
-	var full *time.Timer
-	var over <-chan time.Time
-	delay := batchDelay
+	var full <-chan time.Time
 	for bytes := 0; len(batch) < batchSize && bytes < batchBytes; {
 		select {
 		case msg, ok := <-t.incoming:
@@ -95,16 +90,12 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 			}
 			batch, bytes = append(batch, e), bytes+e.bytes
 			if full == nil {
-				full = time.NewTimer(delay)
-				defer full.Stop()
-				over = full.C
+				timer := time.NewTimer(batchDelay)
+				defer timer.Stop()
+				full = timer.C
 			}
-		case <-over:
-			if delay == busyDelay || len(batch) < busyCount {
-				return batch, nil
-			}
-			full.Reset(busyDelay - delay)
-			delay = busyDelay
+		case <-full:
+			return batch, nil
 		case <-idle.C:
 			return batch, nil
 		case <-ctx.Done():

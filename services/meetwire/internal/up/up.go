@@ -144,7 +144,11 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		if err != nil {
 			return err
 		}
-		conn, err := bus.Connect(ctx, "meetwire "+user, config, logger)
+		var options []nats.Option
+		if user == bus.UserDelivery {
+			options = append(options, bus.Gather())
+		}
+		conn, err := bus.Connect(ctx, "meetwire "+user, config, logger, options...)
 		if err != nil {
 			return err
 		}
