@@ -82,7 +82,15 @@ func Main[C any](
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(maxGarbage)
-		go tuneGarbage(ctx)
+		tuned := make(chan struct{})
+		go func() {
+			defer close(tuned)
+			tuneGarbage(ctx)
+		}()
+		defer func() {
+			stop()
+			<-tuned
+		}()
 	}
 
 	program := &program{name: name, description: description, config: config, common: common, stderr: stderr}

@@ -20,7 +20,7 @@ const (
 
 // gcPercent is what GOGC is to be when so many bytes are kept.
 func gcPercent(kept uint64) int {
-	return min(max(int(spareGarbage*100/max(kept, 1)), minGarbage), maxGarbage) //nolint:gosec // G115: at most spareGarbage*100
+	return int(min(max(uint64(spareGarbage)*100/max(kept, 1), minGarbage), maxGarbage))
 }
 
 // tuneGarbage has garbage collected as seldom as is reasonable for what the process keeps, until the context ends.

@@ -75,12 +75,16 @@ func (r *BatchReader) get(ctx context.Context, question any) ([]StoredMsg, error
 		return nil, fmt.Errorf("ask for a batch: %w", err)
 	}
 	var all []StoredMsg
+	var last uint64
 	for {
 		limited, cancel := context.WithTimeout(ctx, batchWait)
 		msg, err := answers.NextMsgWithContext(limited)
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("wait for a batch: %w", err)
+		}
+		if err := follows(msg.Header, last); err != nil {
+			return nil, err
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
@@ -93,8 +97,18 @@ func (r *BatchReader) get(ctx context.Context, question any) ([]StoredMsg, error
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		all, last = append(all, one), one.Sequence
 	}
+}
+
+// follows finds out whether an answer comes directly after the one with the last sequence: what a connection has lost on the
+// way would otherwise look as if it were not in the stream.
+func follows(header nats.Header, last uint64) error {
+	before := header.Get(jetstream.LastSequenceHeader)
+	if before == "" || before == strconv.FormatUint(last, 10) {
+		return nil
+	}
+	return fmt.Errorf("%w: messages between %d and %s are missing", errBatch, last, before)
 }
 
 // stored reads a message with the headers that a direct get adds.

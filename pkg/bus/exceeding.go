@@ -22,6 +22,9 @@ func (m *Membership) Balance(own func() map[string]int, others func(map[string]i
 	m.own, m.others = own, others
 }
 
+// maxOutdated bounds the keys that are removed at a time: the others expire.
+const maxOutdated = 100
+
 // balance tells the others, and asks them.
 func (m *Membership) balance(ctx context.Context) error {
 	if m.own == nil || m.Count() == 1 && len(m.told) == 0 {
@@ -47,16 +50,24 @@ func (m *Membership) balance(ctx context.Context) error {
 	return nil
 }
 
-// exceed writes a key for each limit that this instance exceeds. What is not written again is forgotten with the time: the
-// others wait a little longer than they must.
+// exceed writes a key for each limit that this instance exceeds, and after that removes the one that says more than it does
+// now: the others must not see none in between. What is not written again is forgotten with the time.
 func (m *Membership) exceed(ctx context.Context) error {
 	if m.Count() == 1 {
 		return nil
 	}
+	own := m.own()
 	var acks []jetstream.PubAckFuture
-	for name, by := range m.own() {
+	var outdated []string
+	for name, written := range m.written {
+		if own[name] < written.by && len(outdated) < maxOutdated {
+			outdated = append(outdated, exceedingSubject(m.service, m.instance, name, strconv.Itoa(written.by)))
+			delete(m.written, name)
+		}
+	}
+	for name, by := range own {
 		written := m.written[name]
-		if by <= written.by && time.Since(written.at) < memberRenewal {
+		if by == written.by && time.Since(written.at) < memberRenewal {
 			continue
 		}
 		if len(acks) == maxExceeding {
@@ -64,6 +75,7 @@ func (m *Membership) exceed(ctx context.Context) error {
 		}
 		ack, err := m.js.PublishAsync(exceedingSubject(m.service, m.instance, name, strconv.Itoa(by)), nil)
 		if err != nil {
+			clear(m.written)
 			return err //nolint:wrapcheck // by the caller
 		}
 		acks = append(acks, ack)
@@ -76,7 +88,21 @@ func (m *Membership) exceed(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return m.forget(ctx, outdated)
+}
+
+// forget removes keys.
+func (m *Membership) forget(ctx context.Context, subjects []string) error {
+	if len(subjects) == 0 {
+		return nil
+	}
+	stream, err := m.js.Stream(ctx, membersStream)
+	for _, subject := range subjects {
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+	}
+	return err //nolint:wrapcheck // by the caller
 }
 
 // exceeded is what was written of a limit, and when.

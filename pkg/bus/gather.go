@@ -93,9 +93,12 @@ func (g *gathering) send() {
 	if len(g.pending) == 0 || g.err != nil {
 		return
 	}
-	err := g.SetWriteDeadline(time.Now().Add(gatherLimit))
+	err := g.Conn.SetWriteDeadline(time.Now().Add(gatherLimit))
 	if err == nil {
 		_, err = g.Conn.Write(g.pending)
+	}
+	if err == nil {
+		err = g.Conn.SetWriteDeadline(time.Time{})
 	}
 	if err != nil {
 		g.err = fmt.Errorf("send what was gathered: %w", err)
@@ -104,8 +107,19 @@ func (g *gathering) send() {
 	g.pending, g.sent = g.pending[:0], time.Now()
 }
 
+// SetWriteDeadline implements net.Conn. That of a gathered write which is under way stays as it is.
+func (g *gathering) SetWriteDeadline(t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.Conn.SetWriteDeadline(t) //nolint:wrapcheck // as if it were not there
+}
+
+// closeTime bounds the last write.
+const closeTime = time.Second
+
 // Close sends what is pending, and closes the connection.
 func (g *gathering) Close() error {
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(closeTime)) // of a write that is under way
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.timer.Stop()

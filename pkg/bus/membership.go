@@ -278,12 +278,7 @@ func (m *Membership) leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, memberRequest)
 	defer cancel()
-	stream, err := m.js.Stream(ctx, membersStream)
-	for _, subject := range []string{memberSubject(m.service, m.instance), exceedingSubject(m.service, m.instance, AnyToken, AnyToken)} {
-		if err == nil {
-			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
-		}
-	}
+	err := m.forget(ctx, []string{memberSubject(m.service, m.instance), exceedingSubject(m.service, m.instance, AnyToken, AnyToken)})
 	if err != nil {
 		m.logger.Warn("instance could not sign off and will be missed after a while", "service", m.service, "error", err)
 	}

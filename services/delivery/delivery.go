@@ -172,8 +172,13 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Add("configuration", s.watcher.Run)
 	group.Add("tables", s.maintainer(store).Run)
 	group.Add("recorder", s.recorder(store).Run)
-	worked := make(chan struct{})
-	group.Add("membership", func(ctx context.Context) error { return s.belong(ctx, worked) })
+	group.Add("membership", func(ctx context.Context) error { // stops after the workers, whose last attempts count
+		// Who has no configuration takes no part in the work, and needs none of the limits.
+		if err := s.loaded(ctx); err != nil {
+			return err
+		}
+		return s.members.Run(ctx)
+	})
 	hungry := make(chan []core.Hungry)
 	group.Add("slots", func(ctx context.Context) error { return sweep(ctx, s.slots, hungry) })
 	group.Add("sweeper", func(ctx context.Context) error {
@@ -182,7 +187,6 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	group.Add("tender", func(ctx context.Context) error { return s.tender.run(ctx, queue, engine) })
 	group.Add("workers", func(ctx context.Context) error {
-		defer close(worked)
 		defer s.slots.Wait()
 		s.join(ctx)
 		return bus.RunLanes(ctx, s.watcher.Lanes(ctx, bus.LaneCustom, bus.LaneBulk), func(ctx context.Context, trigger string) error {

@@ -26,21 +26,6 @@ func newSlots(config Config) *core.Slots {
 		core.WithHands(idleHands))
 }
 
-// belong announces this process to the others while it works, also to its last attempt.
-func (s *Service) belong(ctx context.Context, worked <-chan struct{}) error {
-	// Who has no configuration takes no part in the work, and needs none of the limits.
-	if err := s.loaded(ctx); err != nil {
-		return err
-	}
-	working, leave := context.WithCancel(context.WithoutCancel(ctx))
-	defer leave()
-	go func() {
-		defer leave()
-		<-worked
-	}()
-	return s.members.Run(working)
-}
-
 // joinWait is how long the first attempt waits at most until it is known how many processes share the limits of the
 // webhooks. Without NATS nothing arrives anyway; with one that refuses the bucket, deliveries are worth more than limits.
 const joinWait = 10 * time.Second

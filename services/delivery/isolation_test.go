@@ -209,7 +209,7 @@ func (i *installation) requireMembers(t *testing.T, n float64) {
 func TestWorkersKeepTheConcurrencyOfAWebhookWhileTheyChange(t *testing.T) {
 	t.Parallel()
 	i := start(t)
-	const limit, deliveries = 8, 60
+	const limit, deliveries = 8, 160
 	receiver, url := newBusy(t, 400*time.Millisecond)
 	i.webhook.TargetUrl, i.webhook.MaxConcurrency = url, limit
 	i.ready(t)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -76,7 +77,7 @@ func (h *hands) leave(own *hand) func() {
 	h.mu.Lock()
 	for i, idle := range h.idle {
 		if idle == own {
-			h.idle = append(h.idle[:i], h.idle[i+1:]...)
+			h.idle = slices.Delete(h.idle, i, i+1)
 			h.mu.Unlock()
 			return nil
 		}

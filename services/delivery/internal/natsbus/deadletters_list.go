@@ -165,7 +165,15 @@ func (d *DeadLetters) heads(
 			return false, fmt.Errorf("read headers: %w", err)
 		}
 		if !got {
-			return true, nil // what there was has gone
+			// What there was has gone, or the server took its time, or the consumer is lost with its server.
+			info, err := consumer.Info(ctx)
+			if err != nil {
+				return false, fmt.Errorf("read headers: %w", err)
+			}
+			if info.NumPending > 0 || info.Delivered.Consumer != last {
+				return false, errMissed
+			}
+			return true, nil
 		}
 	}
 	return end, nil

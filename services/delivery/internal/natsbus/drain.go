@@ -54,7 +54,7 @@ func (q *Queue) newDrain(organization, webhook string, still func() bool, bury B
 // A drain that is looked on gets no further when the first timer has been the same for lookTime. It is looked at each
 // lookTick.
 const (
-	lookTime = 3 * time.Second
+	lookTime = 10 * time.Second
 	lookTick = 200 * time.Millisecond
 )
 

@@ -1,7 +1,6 @@
 package natsbus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/meetwire/meetwire/pkg/bus"
+	"github.com/meetwire/meetwire/pkg/lifecycle"
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
@@ -37,7 +37,7 @@ type waiting struct {
 func (d *drain) run(ctx context.Context) (moved int, err error) {
 	scan := timerScan{reader: d.timers, filter: d.filter, size: d.size}
 	for d.still() {
-		if d.removed, err = d.removals(ctx); err != nil {
+		if d.removed, _, err = d.removals(ctx); err != nil {
 			return moved, err
 		}
 		timers, err := scan.read(ctx)
@@ -70,9 +70,12 @@ func (d *drain) move(ctx context.Context, timers []bus.StoredMsg) (moved int, er
 	})
 	d.left = d.left || len(buried)+gone < len(timers)
 	if len(buried) > 0 {
-		err = d.remove(ctx, buried)
+		// Also while stopping: what is buried must not fire any more.
+		if err := d.remove(lifecycle.Grace(ctx), buried); err != nil {
+			return 0, errors.Join(failure, err)
+		}
 	}
-	return len(buried), cmp.Or(failure, err)
+	return len(buried), failure
 }
 
 // buryPart buries timers, several at once. It returns the sequences of those that were, how many were gone by then, and
@@ -122,9 +125,9 @@ func (d *drain) tasks(ctx context.Context, timers []bus.StoredMsg) []waiting {
 
 // there returns those of some timers that are still there: all, when nothing at all was removed since they were read.
 func (d *drain) there(ctx context.Context, timers []waiting) ([]waiting, error) {
-	removed, err := d.removals(ctx)
-	if err != nil || removed == d.removed {
-		return timers, err
+	removed, replicas, err := d.removals(ctx)
+	if err != nil || removed == d.removed && replicas == 1 {
+		return timers, err // with replicas, who answered the read may not have known of a removal yet
 	}
 	var mu sync.Mutex
 	missing := make(map[uint64]bool)
@@ -141,29 +144,23 @@ func (d *drain) there(ctx context.Context, timers []waiting) ([]waiting, error) 
 	return slices.DeleteFunc(timers, func(timer waiting) bool { return missing[timer.sequence] }), err
 }
 
-// removals returns how many messages have been removed from RETRIES, or have fired, ever since there is this stream.
-func (d *drain) removals(ctx context.Context) (uint64, error) {
+// removals returns how many messages have been removed from RETRIES, or have fired, ever since there is this stream, and how
+// many replicas that has.
+func (d *drain) removals(ctx context.Context) (removed uint64, replicas int, err error) {
 	limited, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	stream, err := d.js.Stream(limited, bus.StreamRetries)
 	if err != nil {
-		return 0, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
+		return 0, 0, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
 	}
-	state := stream.CachedInfo().State
-	return state.LastSeq - state.Msgs, nil
+	info := stream.CachedInfo()
+	return info.State.LastSeq - info.State.Msgs, info.Config.Replicas, nil
 }
 
 // waits reports whether a timer is still there.
 func (d *drain) waits(ctx context.Context, sequence uint64) (bool, error) {
 	limited, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	_, err := d.retries.GetMsg(limited, sequence)
-	if err == nil {
-		return true, nil
-	}
-	if !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, fmt.Errorf("look for timer %d: %w", sequence, err)
-	}
 	msg, err := fromLeader(limited, d.js, bus.StreamRetries, sequence)
 	return msg != nil, err
 }

@@ -16,39 +16,49 @@ import (
 // carefulBatches is how many batches are inserted after one that could not be copied.
 const carefulBatches = 8
 
-// caution remembers that a batch could not be copied, because something of it was there already. Then it was written
-// twice, and of what comes next more may be there.
+// caution remembers that rows could not be copied, because one of them was there already. Then they were written twice, and
+// of what comes next more may be there.
 type caution struct{ batches atomic.Int32 }
 
-// over reports whether the next batch may be copied again.
-func (c *caution) over() bool {
-	left := c.batches.Load()
-	c.batches.Store(max(left-1, 0))
-	return left == 0
+// try copies rows, unless that has failed a few batches ago. It reports false when they are to be inserted: nothing of them
+// remains.
+func (c *caution) try(ctx context.Context, tx pgx.Tx, rows func(pgx.Tx) error) (done bool, err error) {
+	if left := c.batches.Load(); left > 0 {
+		c.batches.Store(left - 1)
+		return false, nil
+	}
+	err = pgx.BeginFunc(ctx, tx, rows)
+	if fault.Is(pg.Fault(err), fault.AlreadyExists) {
+		c.batches.Store(carefulBatches)
+		return false, nil
+	}
+	return err == nil, err
 }
 
-func (c *caution) begin() { c.batches.Store(carefulBatches) }
+// cautions are those of each kind of rows: deliveries whose first attempt was put off are there, their attempts are not.
+type cautions struct{ deliveries, attempts caution }
 
-// storeRows stores deliveries and attempts, and returns the attempts that were not stored before. Nearly always that is all
-// of them, and they are copied; when one was, nothing of that remains and they are inserted.
+// storeRows stores deliveries and attempts, and returns the attempts that were not stored before.
 func (w *writing) storeRows(ctx context.Context, tx pgx.Tx) (stored []uuid.UUID, err error) {
-	if len(w.attempts.ID) > 0 && w.caution.over() {
-		err := pgx.BeginFunc(ctx, tx, w.copyNew(ctx))
-		if err == nil || !fault.Is(pg.Fault(err), fault.AlreadyExists) {
-			return w.attempts.ID, err
-		}
-		w.caution.begin()
-	}
-	q := sqlcgen.New(tx)
-	if err := upsert(ctx, q, w.begun); err != nil {
-		return nil, err
-	}
-	if err := upsert(ctx, q, w.continued); err != nil {
-		return nil, err
+	if err := w.storeDeliveries(ctx, tx); err != nil {
+		return nil, fmt.Errorf("store deliveries: %w", err)
 	}
 	if len(w.attempts.ID) == 0 {
 		return nil, nil
 	}
+	done, err := w.cautions.attempts.try(ctx, tx, func(tx pgx.Tx) error {
+		if err := copyRows(ctx, tx, copyAttempts, len(w.attempts.ID), w.attemptRow); err != nil {
+			return err
+		}
+		return copyRows(ctx, tx, copyPayloads, len(w.payloads.ID), w.payloadRow)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store attempts: %w", err)
+	}
+	if done {
+		return w.attempts.ID, nil
+	}
+	q := sqlcgen.New(tx)
 	if stored, err = q.InsertAttempts(ctx, w.attempts); err != nil {
 		return nil, fmt.Errorf("store attempts: %w", err)
 	}
@@ -58,35 +68,27 @@ func (w *writing) storeRows(ctx context.Context, tx pgx.Tx) (stored []uuid.UUID,
 	return stored, nil
 }
 
+// storeDeliveries stores deliveries: those whose first attempt is among the records are new, as a rule.
+func (w *writing) storeDeliveries(ctx context.Context, tx pgx.Tx) error {
+	if len(w.begun.ID) > 0 {
+		done, err := w.cautions.deliveries.try(ctx, tx, func(tx pgx.Tx) error {
+			return copyRows(ctx, tx, copyDeliveries, len(w.begun.ID), w.deliveryRow)
+		})
+		if err == nil && !done {
+			err = upsert(ctx, sqlcgen.New(tx), w.begun)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return upsert(ctx, sqlcgen.New(tx), w.continued)
+}
+
 func upsert(ctx context.Context, q *sqlcgen.Queries, deliveries sqlcgen.UpsertDeliveriesParams) error {
 	if len(deliveries.ID) == 0 {
 		return nil
 	}
-	if err := q.UpsertDeliveries(ctx, deliveries); err != nil {
-		return fmt.Errorf("store deliveries: %w", err)
-	}
-	return nil
-}
-
-// copyNew stores rows of which none is there yet; only deliveries that have begun before may be.
-func (w *writing) copyNew(ctx context.Context) func(pgx.Tx) error {
-	return func(tx pgx.Tx) error {
-		if len(w.begun.ID) > 0 {
-			if err := copyRows(ctx, tx, copyDeliveries, len(w.begun.ID), w.deliveryRow); err != nil {
-				return fmt.Errorf("store deliveries: %w", err)
-			}
-		}
-		if err := upsert(ctx, sqlcgen.New(tx), w.continued); err != nil {
-			return err
-		}
-		if err := copyRows(ctx, tx, copyAttempts, len(w.attempts.ID), w.attemptRow); err != nil {
-			return fmt.Errorf("store attempts: %w", err)
-		}
-		if err := copyRows(ctx, tx, copyPayloads, len(w.payloads.ID), w.payloadRow); err != nil {
-			return fmt.Errorf("store what attempts sent and got: %w", err)
-		}
-		return nil
-	}
+	return q.UpsertDeliveries(ctx, deliveries) //nolint:wrapcheck // by the callers
 }
 
 // The columns are those of UpsertDeliveries, InsertAttempts and InsertPayloads, in the order of the rows below.

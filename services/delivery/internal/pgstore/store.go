@@ -35,8 +35,8 @@ type Store struct {
 	pool *pgxpool.Pool
 	days *pg.Days
 
-	caution caution
-	healthy healthy
+	cautions cautions
+	healthy  healthy
 }
 
 // New makes a store.

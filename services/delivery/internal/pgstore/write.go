@@ -69,7 +69,7 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 	if err := s.days.Ensure(ctx, days...); err != nil {
 		return err
 	}
-	w := &writing{batch: b, ttl: ttl, columns: columns, caution: &s.caution, healthy: &s.healthy}
+	w := &writing{batch: b, ttl: ttl, columns: columns, cautions: &s.cautions, healthy: &s.healthy}
 	err = pg.InTx(ctx, s.pool, pgx.TxOptions{}, w.do)
 	if pg.NoPartition(err) {
 		// A day that is past its time was dropped since, by this process or by another.
@@ -88,10 +88,10 @@ func (s *Store) Write(ctx context.Context, b Batch, ttl time.Duration) error {
 type writing struct {
 	*columns
 
-	batch   Batch
-	ttl     time.Duration
-	caution *caution
-	healthy *healthy
+	batch    Batch
+	ttl      time.Duration
+	cautions *cautions
+	healthy  *healthy
 	// health is what the batch has found or left in the rows of webhooks.
 	health map[uuid.UUID]*core.Health
 	// days are those whose partitions are made in the transaction: they cannot be dropped until it ends.
