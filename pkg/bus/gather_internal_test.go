@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +19,28 @@ import (
 // written is a connection that notes what is written to it.
 type written struct {
 	net.Conn
+	mu     sync.Mutex
 	all    [][]byte
 	err    error
 	closed bool
 }
 
+// got is what was written, and whether it was closed.
+func (w *written) got() (all [][]byte, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.all), w.closed
+}
+
+func (w *written) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = err
+}
+
 func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.err != nil {
 		return 0, w.err
 	}
@@ -32,8 +51,20 @@ func (w *written) Write(p []byte) (int, error) {
 func (w *written) SetWriteDeadline(time.Time) error { return nil }
 
 func (w *written) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.closed = true
 	return nil
+}
+
+func requireWritten(t *testing.T, w *written, want ...string) {
+	t.Helper()
+	all, _ := w.got()
+	texts := make([]string, len(all))
+	for i, one := range all {
+		texts[i] = string(one)
+	}
+	require.Equal(t, want, texts)
 }
 
 func write(t *testing.T, g *gathering, texts ...string) {
@@ -51,30 +82,32 @@ func TestGatheringSendsWhatComesTogetherAtOnce(t *testing.T) {
 		under := new(written)
 		g := newGathering(under)
 		write(t, g, "a")
-		require.Len(t, under.all, 1, "after a pause nothing waits")
+		requireWritten(t, under, "a") // after a pause nothing waits
 		write(t, g, "b", "c", "d")
-		require.Len(t, under.all, 1)
+		requireWritten(t, under, "a")
 		<-time.After(gatherTime)
 		synctest.Wait()
-		require.Equal(t, [][]byte{[]byte("a"), []byte("bcd")}, under.all)
+		requireWritten(t, under, "a", "bcd")
 		write(t, g, "e")
 		<-time.After(gatherTime)
 		synctest.Wait()
 		<-time.After(gatherTime)
 		write(t, g, "f")
-		require.Equal(t, [][]byte{[]byte("a"), []byte("bcd"), []byte("e"), []byte("f")}, under.all)
+		requireWritten(t, under, "a", "bcd", "e", "f")
 
-		write(t, g, string(make([]byte, gatherBytes)))
-		require.Len(t, under.all, 5, "much does not wait")
+		much := strings.Repeat("m", gatherBytes)
+		write(t, g, much)
+		requireWritten(t, under, "a", "bcd", "e", "f", much) // does not wait
 		write(t, g, "g")
 		require.NoError(t, g.Close())
-		require.Equal(t, []byte("g"), under.all[5], "also what is pending at the end is sent")
-		require.True(t, under.closed)
+		requireWritten(t, under, "a", "bcd", "e", "f", much, "g") // also what is pending at the end
+		_, closed := under.got()
+		require.True(t, closed)
 		_, err := g.Write([]byte("h"))
 		require.ErrorIs(t, err, net.ErrClosed)
 		<-time.After(2 * gatherTime)
 		synctest.Wait()
-		require.Len(t, under.all, 6)
+		requireWritten(t, under, "a", "bcd", "e", "f", much, "g")
 	})
 }
 
@@ -84,12 +117,14 @@ func TestGatheringTellsOfAWriteThatFailed(t *testing.T) {
 		under := new(written)
 		g := newGathering(under)
 		write(t, g, "a", "b")
-		under.err = errors.New("the line is cut")
+		cut := errors.New("the line is cut")
+		under.fail(cut)
 		<-time.After(gatherTime)
 		synctest.Wait()
-		require.True(t, under.closed, "the reader must notice")
+		_, closed := under.got()
+		require.True(t, closed, "the reader must notice")
 		_, err := g.Write([]byte("c"))
-		require.ErrorIs(t, err, under.err)
+		require.ErrorIs(t, err, cut)
 		require.NoError(t, g.Close())
 	})
 }
