@@ -2,6 +2,7 @@ package core
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// idling is those that have nothing to do.
+func idling(h *hands) []*hand {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.idle)
+}
+
 func TestHandsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -19,26 +27,26 @@ func TestHandsAreUsedAgain(t *testing.T) {
 		for range 10 {
 			h.run(func() { ran++ })
 			synctest.Wait()
-			require.Len(t, h.idle, 1, "one goroutine is enough for what comes one after the other")
+			require.Len(t, idling(h), 1, "one goroutine is enough for what comes one after the other")
 		}
 		hold := make(chan struct{})
 		for range 3 {
 			h.run(func() { <-hold })
 		}
 		synctest.Wait()
-		require.Empty(t, h.idle)
+		require.Empty(t, idling(h))
 		close(hold)
 		synctest.Wait()
-		require.Len(t, h.idle, 3, "what comes at once has a goroutine each")
+		require.Len(t, idling(h), 3, "what comes at once has a goroutine each")
 		require.Equal(t, 10, ran)
 
 		<-time.After(2 * time.Second)
 		synctest.Wait()
-		require.Empty(t, h.idle, "without work they end")
+		require.Empty(t, idling(h), "without work they end")
 		h.run(func() { ran++ })
 		h.wait()
 		require.Equal(t, 11, ran)
-		require.Empty(t, h.idle, "and when they are told to")
+		require.Empty(t, idling(h), "and when they are told to")
 		h.run(func() { ran++ })
 		h.wait()
 		require.Equal(t, 12, ran, "what comes later has a new one")
