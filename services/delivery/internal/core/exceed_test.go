@@ -50,55 +50,87 @@ func TestAProcessThatJoinsLeavesWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// However processes come and go: when each has told the others before it goes on, an endpoint never has more attempts than
-// its limit. The limits can be divided evenly: an odd slot may be had by two until the one that has lost it has told.
+// However processes come and go: when each has told the others before it uses what it has got more of, an endpoint never
+// has more attempts than its limit, also where that cannot be divided evenly.
 func TestProcessesThatComeAndGoKeepTheLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
-			limits := core.Limits{Concurrency: 60 * rapid.IntRange(1, 3).Draw(rt, "limit")}
-			var all []*core.Slots
-			var attempts []*attempts
-			tell := func() {
-				for rank, slots := range all {
-					slots.SetShare(rank, len(all))
-				}
-				for _, slots := range all {
-					sum := make(map[string]int)
-					for _, other := range all {
-						if other != slots {
-							sum["w"] += other.Exceeding()["w"]
-						}
-					}
-					slots.SetExceeded(sum)
-				}
-			}
+			f := &fleet{rt: rt, clock: newClock(), limits: core.Limits{Concurrency: rapid.IntRange(1, 100).Draw(rt, "limit")}}
 			for range rapid.IntRange(1, 6).Draw(rt, "joins") {
-				all = append(all, core.NewSlots(1000, newClock().now))
-				attempts = append(attempts, newAttempts(t))
-				tell()
-				for i, slots := range all {
-					for n := range rapid.IntRange(0, 200).Draw(rt, "tasks") {
-						attempts[i].takeWith(slots, "w", limits, n)
-					}
-				}
-				synctest.Wait()
-				active := 0
-				for _, slots := range all {
-					active += slots.Load().Active
-				}
-				require.LessOrEqual(t, active, limits.Concurrency)
+				f.all = append(f.all, core.NewSlots(1000, f.clock.now))
+				f.attempts = append(f.attempts, newAttempts(t))
+				f.changed(t, len(f.all)-1)
 				if rapid.Bool().Draw(rt, "ends") {
-					attempts[0].end()
-					all[0].Wait()
-					all, attempts = all[1:], attempts[1:]
-					tell()
+					f.attempts[0].end()
+					f.all[0].Wait()
+					f.all, f.attempts = f.all[1:], f.attempts[1:]
+					f.changed(t, len(f.all))
 				}
 			}
-			for i, slots := range all {
-				attempts[i].end()
+			for i, slots := range f.all {
+				f.attempts[i].end()
 				slots.Wait()
 			}
 		})
 	})
+}
+
+// fleet is several processes that make attempts of one webhook.
+type fleet struct {
+	rt       *rapid.T
+	clock    *clock
+	limits   core.Limits
+	all      []*core.Slots
+	attempts []*attempts
+}
+
+// changed has every process notice that there are others, one after the other, and tell them what it has under way. One
+// that joins takes nothing before.
+func (f *fleet) changed(t *testing.T, joined int) {
+	t.Helper()
+	for _, rank := range rapid.Permutation(indices(len(f.all))).Draw(f.rt, "order") {
+		f.all[rank].SetShare(rank, len(f.all))
+		f.take(t, joined)
+	}
+	for _, slots := range f.all {
+		sum := make(map[string]int)
+		for _, other := range f.all {
+			if other != slots {
+				sum["w"] += other.Exceeding()["w"]
+			}
+		}
+		slots.SetExceeded(sum)
+	}
+	if rapid.Bool().Draw(f.rt, "goes on") {
+		f.clock.advance(handedOver)
+		for _, slots := range f.all {
+			slots.Sweep()
+		}
+	}
+	f.take(t, len(f.all))
+}
+
+// take has the first few processes take tasks, and looks at what is under way then.
+func (f *fleet) take(t *testing.T, few int) {
+	t.Helper()
+	active := 0
+	for i, slots := range f.all {
+		if i < few {
+			for n := range rapid.IntRange(0, 120).Draw(f.rt, "tasks") {
+				f.attempts[i].takeWith(slots, "w", f.limits, n)
+			}
+		}
+		synctest.Wait()
+		active += slots.Load().Active
+	}
+	require.LessOrEqual(t, active, f.limits.Concurrency)
+}
+
+func indices(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }

@@ -125,6 +125,8 @@ func TestProcessWithoutASlotSendsEverythingAway(t *testing.T) {
 		without := 0
 		for rank := range 2 {
 			slots.SetShare(rank, 2)
+			c.advance(2 * time.Second)
+			slots.Sweep()
 			synctest.Wait()
 			state, ok := slots.State("w")
 			require.True(t, ok)
@@ -150,30 +152,56 @@ func TestProcessWithoutASlotSendsEverythingAway(t *testing.T) {
 	})
 }
 
-func TestAShareThatChangesIsInForceAtOnce(t *testing.T) {
+func TestAShareThatGrowsIsInForceWhenTheOthersKnow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		slots, a := core.NewSlots(1000, newClock().now), newAttempts(t)
-		slots.SetShare(1, 4)
+		c := newClock()
+		slots, a := core.NewSlots(1000, c.now), newAttempts(t)
+		has := func(after time.Duration) int {
+			c.advance(after)
+			slots.Sweep()
+			state, ok := slots.State("w")
+			require.True(t, ok)
+			return state.Limits.Concurrency
+		}
 		for i := range 8 {
 			a.takeWith(slots, "w", core.Limits{Concurrency: 8}, i)
 		}
-		synctest.Wait()
-		started, _ := a.state()
-		require.Len(t, started, 2)
-		slots.SetShare(0, 2)
-		synctest.Wait()
-		started, _ = a.state()
-		require.Len(t, started, 4, "two of the others are gone")
-		slots.SetShare(0, 1)
-		synctest.Wait()
-		started, _ = a.state()
-		require.Len(t, started, 8)
-		slots.SetShare(0, 0)
-		state, ok := slots.State("w")
-		require.True(t, ok)
-		require.Equal(t, 8, state.Limits.Concurrency, "at least this process is there")
+		for _, step := range []struct{ rank, count, before, after int }{
+			{1, 4, 2, 2}, // less is in force at once
+			{0, 2, 2, 4},
+			{0, 1, 4, 8},
+			{0, 0, 8, 8}, // at least this process is there
+		} {
+			slots.SetShare(step.rank, step.count)
+			require.Equal(t, step.before, has(0))
+			require.Equal(t, step.before, has(1500*time.Millisecond), "others may still use it")
+			require.Equal(t, step.after, has(100*time.Millisecond))
+		}
 		a.end()
 		slots.Wait()
 	})
 }
+
+func TestWhatAProcessGetsMoreIsUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slots, a := core.NewSlots(1000, time.Now), newAttempts(t)
+		slots.SetShare(0, 2)
+		for i := range 8 {
+			a.takeWith(slots, "w", core.Limits{Concurrency: 8}, i)
+		}
+		slots.SetShare(0, 1)
+		<-time.After(handedOver) // of the bubble's clock
+		slots.Sweep()
+		synctest.Wait()
+		started, sent := a.state()
+		require.Equal(t, 8, len(started)+len(sent))
+		require.Greater(t, len(started), 4)
+		a.end()
+		slots.Wait()
+	})
+}
+
+// handedOver is when what another process had has become this one's.
+const handedOver = 1600 * time.Millisecond

@@ -20,8 +20,8 @@ type Slots struct {
 	now   func() time.Time
 
 	mu         sync.Mutex
-	rank       int            // which of the processes this is,
-	count      int            // of how many
+	share                     // of this process
+	former     []formerShare  // that limit what it has
 	exceeded   map[string]int // by webhook: by how many attempts the others are above their shares
 	lines      map[string]*line
 	live, bulk class
@@ -50,7 +50,7 @@ func WithLent(lent int) Option { return func(s *Slots) { s.lent = lent } }
 
 // NewSlots makes slots. A webhook has at most this many, whatever its limits say.
 func NewSlots(most int, now func() time.Time, options ...Option) *Slots {
-	s := &Slots{most: most, total: defaultTotal, lent: defaultLent, now: now, count: 1, lines: make(map[string]*line)}
+	s := &Slots{most: most, total: defaultTotal, lent: defaultLent, now: now, share: share{count: 1}, lines: make(map[string]*line)}
 	for _, option := range options {
 		option(s)
 	}
@@ -243,46 +243,17 @@ func (s *Slots) follower(l *line) *row {
 	return nil
 }
 
-// SetShare says that this process is one of several, among which the limits are divided: which one, counted from 0, of
-// how many.
-func (s *Slots) SetShare(rank, count int) {
-	now := s.now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rank, s.count = rank, max(count, 1)
-	for _, l := range s.lines {
-		s.limit(l, l.configured, now)
-	}
-}
-
-// limit puts this process's share of a webhook's limits in force.
-func (s *Slots) limit(l *line, limits Limits, now time.Time) {
-	configured := limits
-	if limits.Concurrency <= 0 || limits.Concurrency > s.most*s.count {
-		limits.Concurrency = s.most * s.count
-	}
-	rank := (s.rank + l.offset) % s.count
-	share := limits.share(rank, s.count)
-	limits.Concurrency = half(limits.Concurrency)
-	bulk := limits.share(rank, s.count)
-	l.part = share.Concurrency
-	if len(s.exceeded) > 0 {
-		exceeded := s.exceeded[l.webhook]
-		share.Concurrency, bulk.Concurrency = max(share.Concurrency-exceeded, 0), max(bulk.Concurrency-exceeded, 0)
-	}
-	if l.set(configured, share, bulk) {
-		s.shed(l, now)
-		s.enqueue(l, now)
-	}
-}
-
 // Sweep sends away those whose turn has turned out to be too far off, and forgets webhooks that are idle. It returns
 // those that could do more than what was sent away before comes back to them. It is to be called about once a second.
 func (s *Slots) Sweep() (hungry []Hungry) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	grown := s.forgetFormer(now)
 	for webhook, l := range s.lines {
+		if grown {
+			s.limit(l, l.configured, now)
+		}
 		s.shed(l, now)
 		if tasks := l.hungry(now); tasks > 0 {
 			hungry = append(hungry, Hungry{ID: webhook, Tasks: tasks})
