@@ -172,7 +172,8 @@ func TestInTxRepeatsARealDeadlock(t *testing.T) {
 	go func() { results <- lock(2, 1) }()
 	require.NoError(t, <-results)
 	require.NoError(t, <-results)
-	require.Equal(t, 3, calls[1]+calls[2])
+	// The one that is repeated can be back before the other has noticed that it may go on: then they meet once more.
+	require.Greater(t, calls[1]+calls[2], 2)
 	var onCall int
 	require.NoError(t, pool.QueryRow(newContext(t), "SELECT count(*) FROM doctors WHERE on_call").Scan(&onCall))
 	require.Equal(t, 2, onCall, "each must have had its effect once")

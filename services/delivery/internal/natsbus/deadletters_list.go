@@ -47,30 +47,23 @@ func (d *DeadLetters) List(ctx context.Context, selected Selection, from, until 
 
 // listAll is List for a selection that a subject can make.
 func (d *DeadLetters) listAll(ctx context.Context, selected Selection, from, until uint64, size int) (LetterPart, error) {
-	part, bytes := LetterPart{Next: from}, 0
-	for len(part.Letters) < size && part.Read < maxRead && bytes < maxPartBytes {
-		messages, err := d.reader().Batch(ctx, selected.subject(), part.Next, min(size-len(part.Letters), drainBatch))
-		if err != nil {
-			return part, err
-		}
-		if len(messages) == 0 {
-			part.Next = 0
-			return part, nil
-		}
-		for i := range messages {
-			if until > 0 && messages[i].Sequence > until {
-				part.Next = 0
-				return part, nil
+	var part LetterPart
+	var err error
+	bytes := 0
+	part.Read, part.Next, err = readStored(ctx, d.reader(), selected.subject(), from, until,
+		func(read int) int {
+			if read >= maxRead || bytes >= maxPartBytes {
+				return 0
 			}
-			part.Read++
-			part.Next = messages[i].Sequence + 1
-			if letter := d.read(ctx, &messages[i]); letter != nil {
+			return size - len(part.Letters)
+		},
+		func(msg *bus.StoredMsg) {
+			if letter := d.read(ctx, msg); letter != nil {
 				part.Letters = append(part.Letters, letter)
-				bytes += len(messages[i].Data)
+				bytes += len(msg.Data)
 			}
-		}
-	}
-	return part, nil
+		})
+	return part, err
 }
 
 // listSome is List for a selection that needs a look at the headers of more dead letters than are meant. Events are only

@@ -20,14 +20,15 @@ import (
 // requests counts what is asked of JetStream from now on, other than to publish. The returned function tells how much.
 func (e *environment) requests(t *testing.T) func() int {
 	t.Helper()
-	var n atomic.Int64
 	conn, _ := e.server.Connect(t)
-	_, err := conn.Subscribe("$JS.API.>", func(*nats.Msg) { n.Add(1) })
+	subscribed, err := conn.SubscribeSync("$JS.API.>")
 	require.NoError(t, err)
 	require.NoError(t, conn.Flush())
 	return func() int {
 		require.NoError(t, conn.Flush())
-		return int(n.Load())
+		n, _, err := subscribed.Pending()
+		require.NoError(t, err)
+		return n
 	}
 }
 

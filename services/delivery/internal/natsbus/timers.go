@@ -33,28 +33,17 @@ type TimerPart struct {
 // ListTimers returns up to size timers of an organization and a webhook, both of which may be bus.AnyToken, in the order
 // in which they were set, from a sequence on and up to another; 0: to the end. Errors: fault.Unavailable.
 func (q *Queue) ListTimers(ctx context.Context, organization, webhook string, from, until uint64, size int) (TimerPart, error) {
-	part := TimerPart{Next: max(from, 1)}
-	filter := bus.RetryTimersFilter(organization, webhook)
-	for len(part.Timers) < size {
-		messages, err := q.timers.Batch(ctx, filter, part.Next, min(size-len(part.Timers), drainBatch))
-		if err != nil {
-			return part, unavailable(err, "what waits cannot be read at the moment")
-		}
-		if len(messages) == 0 {
-			part.Next = 0
-			return part, nil
-		}
-		for i := range messages {
-			if until > 0 && messages[i].Sequence > until {
-				part.Next = 0
-				return part, nil
-			}
-			part.Read++
-			part.Next = messages[i].Sequence + 1
-			if timer := q.timer(ctx, &messages[i]); timer != nil {
+	var part TimerPart
+	var err error
+	part.Read, part.Next, err = readStored(ctx, q.timers, bus.RetryTimersFilter(organization, webhook), max(from, 1), until,
+		func(int) int { return size - len(part.Timers) },
+		func(msg *bus.StoredMsg) {
+			if timer := q.timer(ctx, msg); timer != nil {
 				part.Timers = append(part.Timers, timer)
 			}
-		}
+		})
+	if err != nil {
+		return part, unavailable(err, "what waits cannot be read at the moment")
 	}
 	return part, nil
 }
