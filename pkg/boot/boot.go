@@ -80,12 +80,13 @@ func Main[C any](
 	defer stop()
 	// Signals that nobody waits for any more do what they do by default.
 	context.AfterFunc(ctx, stop)
+	tuning := new(garbage)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(maxGarbage)
 		tuned := make(chan struct{})
 		go func() {
 			defer close(tuned)
-			tuneGarbage(ctx)
+			tuning.run(ctx)
 		}()
 		defer func() {
 			stop()
@@ -93,7 +94,7 @@ func Main[C any](
 		}()
 	}
 
-	program := &program{name: name, description: description, config: config, common: common, stderr: stderr}
+	program := &program{name: name, description: description, config: config, common: common, stderr: stderr, garbage: tuning}
 	program.build = func(ctx context.Context, r *Runtime) (Service, error) { return build(ctx, r, config) }
 	return program.run(ctx, args)
 }
@@ -104,6 +105,7 @@ type program struct {
 	config            any // pointer to a struct
 	common            *Config
 	stderr            io.Writer
+	garbage           *garbage
 	build             func(context.Context, *Runtime) (Service, error)
 }
 
@@ -142,7 +144,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 
 // serve runs the service and everything around it.
 func (p *program) serve(ctx context.Context, logger *slog.Logger) error {
-	runtime := newRuntime(p.name, logger)
+	runtime := newRuntime(p.name, logger, p.garbage)
 	ops, err := runtime.Listen(ctx, p.common.OpsAddr)
 	if err != nil {
 		return fmt.Errorf("serve the operators' endpoints (MEETWIRE_OPS_ADDR): %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,26 +19,51 @@ const (
 	garbagePeriod = time.Second
 )
 
-// gcPercent is what GOGC is to be when so many bytes are kept.
-func gcPercent(kept uint64) int {
-	return int(min(max(uint64(spareGarbage)*100/max(kept, 1), minGarbage), maxGarbage))
+// What is allowed beyond that is used by a process that is busy: it collects what it allocates in allowedTime at once. Of
+// what it allocated per second before, a part counts for a while.
+const (
+	allowedTime    = 3 * time.Second
+	garbageDecline = 2
+	leastKept      = 1 << 20 // bytes: less is not told apart
+)
+
+// garbage decides how much of it a process may have.
+type garbage struct {
+	allowed atomic.Uint64 // bytes, however little is kept
 }
 
-// tuneGarbage has garbage collected as seldom as is reasonable for what the process keeps, until the context ends.
-func tuneGarbage(ctx context.Context) {
-	kept := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+// percent is what GOGC is to be when so many bytes are kept, and so many are allocated per second.
+func (g *garbage) percent(kept, perSecond uint64) int {
+	kept = max(kept, leastKept)
+	inProportion := min(max(spareGarbage*100/kept, minGarbage), maxGarbage)
+	allowed := g.allowed.Load()
+	busy := min(min(perSecond, allowed)*uint64(allowedTime/time.Second), allowed) * 100 / kept
+	return int(max(inProportion, busy)) //nolint:gosec // G115: at most what is allowed, times 100
+}
+
+// run has garbage collected as seldom as is reasonable for what the process keeps and allocates, until the context ends.
+func (g *garbage) run(ctx context.Context) {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	allocated, at := sample[1].Value.Uint64(), time.Now()
 	ticker := time.NewTicker(garbagePeriod)
 	defer ticker.Stop()
+	perSecond := uint64(0)
 	for now := maxGarbage; ; {
-		metrics.Read(kept)
-		if wanted := gcPercent(kept[0].Value.Uint64()); wanted < now || wanted > now*5/4 {
-			now = wanted
-			debug.SetGCPercent(now)
-		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		metrics.Read(sample)
+		seconds := max(time.Since(at), garbagePeriod/2).Seconds()
+		current := uint64(float64(sample[1].Value.Uint64()-allocated) / seconds)
+		allocated, at = sample[1].Value.Uint64(), time.Now()
+		perSecond = max(current, perSecond/garbageDecline)
+		// A small change is not worth it: each stops the world.
+		if wanted := g.percent(sample[0].Value.Uint64(), perSecond); wanted < now*4/5 || wanted > now*5/4 {
+			now = wanted
+			debug.SetGCPercent(now)
 		}
 	}
 }

@@ -3,21 +3,29 @@ package boot
 import (
 	"context"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestGarbageDependsOnWhatIsKept(t *testing.T) {
+func TestGarbageDependsOnWhatIsKeptAndAllocated(t *testing.T) {
 	t.Parallel()
+	const mib = 1 << 20
 	for _, test := range []struct {
-		kept uint64
-		want int
+		kept, perSecond, allowed uint64
+		want                     int
 	}{
-		{0, 400}, {1, 400}, {10 << 20, 400}, {48 << 20, 400}, {64 << 20, 300}, {96 << 20, 200}, {192 << 20, 100}, {8 << 30, 100}, {1 << 62, 100},
+		{0, 0, 0, 400}, {1, 1 << 40, 0, 400}, {10 * mib, 1 << 40, 0, 400}, {48 * mib, 0, 0, 400}, // in proportion
+		{64 * mib, 0, 0, 300}, {96 * mib, 0, 0, 200}, {192 * mib, 0, 0, 100}, {8 << 30, 0, 0, 100}, {1 << 62, 1 << 62, 0, 100},
+		{10 * mib, 10 * mib, 384 * mib, 400}, {10 * mib, 20 * mib, 384 * mib, 600}, // three seconds
+		{10 * mib, 128 * mib, 384 * mib, 3840}, {10 * mib, 1 << 63, 384 * mib, 3840}, // no more than that
+		{96 * mib, 1 << 40, 384 * mib, 400}, {384 * mib, 1 << 40, 384 * mib, 100}, {0, 1 << 40, 384 * mib, 38400},
 	} {
-		require.Equal(t, test.want, gcPercent(test.kept), "%d bytes", test.kept)
+		var g garbage
+		g.allowed.Store(test.allowed)
+		require.Equal(t, test.want, g.percent(test.kept, test.perSecond), "%+v", test)
 	}
 }
 
@@ -25,20 +33,28 @@ func TestGarbageDependsOnWhatIsKept(t *testing.T) {
 func TestGarbageIsTuned(t *testing.T) {
 	before := debug.SetGCPercent(maxGarbage)
 	defer debug.SetGCPercent(before)
-	kept := make([]byte, 256<<20)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	runtime, _ := setup(t)
 	tuned := make(chan struct{})
 	go func() {
 		defer close(tuned)
-		tuneGarbage(ctx)
+		runtime.garbage.run(ctx)
 	}()
+	percent := func() int {
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		return int(sample[0].Value.Uint64())
+	}
+	allocate := func() bool { return make([]byte, 1<<20)[0] == 0 }
+	runtime.AllowGarbage(384 << 20)
+	require.Eventually(t, func() bool { return allocate() && percent() > 2*maxGarbage }, 20*time.Second, 10*time.Millisecond, "while much is allocated")
+	require.Eventually(t, func() bool { return percent() <= maxGarbage*5/4 }, 20*time.Second, 10*time.Millisecond, "when little is any more")
+	kept := make([]byte, 256<<20)
 	require.Eventually(t, func() bool {
 		debug.FreeOSMemory() // collects, after which it is known what is kept
-		now := debug.SetGCPercent(100)
-		debug.SetGCPercent(now)
-		return now == minGarbage && kept[0] == 0
-	}, 20*time.Second, 10*time.Millisecond)
+		return percent() <= minGarbage*5/4 && kept[0] == 0
+	}, 20*time.Second, 100*time.Millisecond, "when much is kept")
 	cancel()
 	<-tuned
 }

@@ -41,6 +41,7 @@ type Runtime struct {
 	Registry *prometheus.Registry
 
 	name     string
+	garbage  *garbage
 	service  atomic.Pointer[Service] // nil until it is built
 	stop     func()                  // closes stopping; may be called again
 	stopping chan struct{}
@@ -56,8 +57,8 @@ type closer struct {
 	close func(context.Context) error
 }
 
-func newRuntime(name string, logger *slog.Logger) *Runtime {
-	r := &Runtime{Logger: logger, Registry: telemetry.NewRegistry(), name: name, stopping: make(chan struct{})}
+func newRuntime(name string, logger *slog.Logger, garbage *garbage) *Runtime {
+	r := &Runtime{Logger: logger, Registry: telemetry.NewRegistry(), name: name, garbage: garbage, stopping: make(chan struct{})}
 	r.stop = sync.OnceFunc(func() { close(r.stopping) })
 	return r
 }
@@ -70,6 +71,10 @@ func (r *Runtime) Defer(name string, close func(context.Context) error) {
 	defer r.mu.Unlock()
 	r.closers = append(r.closers, closer{name: name, close: close})
 }
+
+// AllowGarbage lets the process have so many bytes of garbage when it makes much of it, however little it keeps: each
+// collection delays what the process does meanwhile. GOGC overrides it.
+func (r *Runtime) AllowGarbage(bytes uint64) { r.garbage.allowed.Store(bytes) }
 
 // Listen listens for TCP connections on an address, host:port. The log tells the port when it was 0. The listener
 // is closed with the runtime, if nobody has by then.

@@ -40,6 +40,7 @@ type Deps struct {
 	Registry     prometheus.Registerer
 	DB           *pgxpool.Pool
 	NATS         *nats.Conn
+	Scans        *nats.Conn               // to read and to count many messages: nothing is to wait behind that
 	Listener     net.Listener             // for gRPC
 	Subscription grpc.ClientConnInterface // with the service token
 	Grace        time.Duration            // how long a stop may take
@@ -49,7 +50,7 @@ type Deps struct {
 type Service struct {
 	config       Config
 	deps         Deps
-	js           jetstream.JetStream
+	js, scans    jetstream.JetStream
 	subscription configv1.ConfigServiceClient
 	watcher      *configfeed.Watcher
 	hooks        *registry.Registry
@@ -85,12 +86,16 @@ func New(config Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	scans, err := bus.JetStream(deps.Scans)
+	if err != nil {
+		return nil, err
+	}
 	members, err := bus.NewMembership(js, "delivery", uuid.NewString(), config.Streams.Replicas, deps.Logger)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		config: config, deps: deps, js: js, metrics: newMetrics(deps.Registry), members: members, slots: newSlots(config),
+		config: config, deps: deps, js: js, scans: scans, metrics: newMetrics(deps.Registry), members: members, slots: newSlots(config),
 		subscription: configv1.NewConfigServiceClient(deps.Subscription),
 		pace:         pace{sweeps: natsbus.SweepPeriod, sweepNow: time.Now, backlog: natsbus.MaxBacklog},
 	}
@@ -129,7 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := bus.EnsureStreams(ctx, s.js, s.config.Streams, s.deps.Logger); err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}
-	queue, err := natsbus.NewQueue(ctx, s.js, s.config.Streams, s.deps.Logger, time.Now)
+	queue, err := natsbus.NewQueue(ctx, s.js, s.scans, s.config.Streams, s.deps.Logger, time.Now)
 	if err != nil {
 		return lifecycle.Stopped(ctx, err)
 	}

@@ -273,7 +273,7 @@ func (i *installation) run(t *testing.T) (service *delivery.Service, address str
 	registry := prometheus.NewRegistry()
 	i.metrics = append(i.metrics, registry)
 	service, err := delivery.New(i.config, delivery.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: registry, DB: i.pool, NATS: conn, Listener: listener,
+		Logger: slog.New(slog.DiscardHandler), Registry: registry, DB: i.pool, NATS: conn, Scans: conn, Listener: listener,
 		Subscription: dial(t, i.feedAt, i.config.ServiceToken), Grace: patience,
 	})
 	require.NoError(t, err)

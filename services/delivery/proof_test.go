@@ -156,7 +156,7 @@ func (i *installation) rewire(t *testing.T, ackWait time.Duration) *wire {
 	t.Cleanup(conn.Close)
 	listener, registry := listen(t), prometheus.NewRegistry()
 	i.service, err = delivery.New(i.config, delivery.Deps{
-		Logger: slog.New(slog.DiscardHandler), Registry: registry, DB: i.pool, NATS: conn, Listener: listener,
+		Logger: slog.New(slog.DiscardHandler), Registry: registry, DB: i.pool, NATS: conn, Scans: conn, Listener: listener,
 		Subscription: dial(t, i.feedAt, i.config.ServiceToken), Grace: patience,
 	})
 	require.NoError(t, err)

@@ -88,7 +88,7 @@ func setup(t *testing.T) *env {
 	require.NoError(t, bus.EnsureStreams(ctx, js, streams, logger))
 	e := &env{js: js, pool: pgtest.Database(t, "delivery", pgstore.Migrate), told: &subscription{}, now: time.Now(), active: true}
 	e.rows = pgstore.New(e.pool)
-	e.queue, err = natsbus.NewQueue(ctx, js, streams, logger, time.Now)
+	e.queue, err = natsbus.NewQueue(ctx, js, js, streams, logger, time.Now)
 	require.NoError(t, err)
 	letters, err := natsbus.NewDeadLetters(ctx, js, e.queue, nil, time.Now, uuid.NewString)
 	require.NoError(t, err)

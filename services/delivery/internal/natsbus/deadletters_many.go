@@ -69,7 +69,7 @@ func (d *DeadLetters) Count(ctx context.Context, selected Selection) (int64, err
 }
 
 func (d *DeadLetters) reader() *bus.BatchReader {
-	return &bus.BatchReader{JetStream: d.js, Stream: bus.StreamDeadLetters}
+	return &bus.BatchReader{JetStream: d.queue.scans, Stream: bus.StreamDeadLetters}
 }
 
 // finishTime bounds how long it takes to finish what was begun, also when nobody waits for it any more.

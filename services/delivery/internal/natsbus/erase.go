@@ -82,7 +82,7 @@ func (e *erasing) scan(
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", stream, err)
 	}
-	reader := &bus.BatchReader{JetStream: e.Queue.js, Stream: stream}
+	reader := &bus.BatchReader{JetStream: e.Queue.scans, Stream: stream}
 	for from := uint64(1); ; {
 		batch, err := reader.Batch(ctx, filter, from, drainBatch)
 		if err != nil || len(batch) == 0 {

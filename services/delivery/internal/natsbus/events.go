@@ -17,16 +17,16 @@ import (
 
 // eventReader reads single messages of EVENTS.
 type eventReader struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	js, scans jetstream.JetStream
+	stream    jetstream.Stream
 }
 
-func newEventReader(ctx context.Context, js jetstream.JetStream) (*eventReader, error) {
+func newEventReader(ctx context.Context, js, scans jetstream.JetStream) (*eventReader, error) {
 	stream, err := js.Stream(ctx, bus.StreamEvents)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamEvents, err)
 	}
-	return &eventReader{js: js, stream: stream}, nil
+	return &eventReader{js: js, scans: scans, stream: stream}, nil
 }
 
 // errNoEvent is what is said of an event that does not exist, or not any more.
@@ -143,7 +143,7 @@ func (r *eventReader) readMany(ctx context.Context, timers []waiting) error {
 	if span > maxSpan*uint64(len(without)) {
 		return nil
 	}
-	reader := &bus.BatchReader{JetStream: r.js, Stream: bus.StreamEvents}
+	reader := &bus.BatchReader{JetStream: r.scans, Stream: bus.StreamEvents}
 	read, err := reader.Batch(ctx, "", first, int(span))
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)

@@ -97,7 +97,7 @@ func (q *Queue) recorded(ctx context.Context, recorded Recorded) (position, newe
 func (q *Queue) firstTime(ctx context.Context, stream, filter string, from uint64) (time.Time, error) {
 	limited, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	opened, err := q.js.Stream(limited, stream)
+	opened, err := q.scans.Stream(limited, stream)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("open stream %s: %w", stream, err)
 	}

@@ -89,7 +89,7 @@ func setupOn(t testing.TB, server *natstest.Server, config bus.Config) *environm
 	e.js, err = bus.JetStream(conn)
 	require.NoError(t, err)
 	require.NoError(t, bus.EnsureStreams(ctx, e.js, e.config, discard()))
-	e.queue, err = NewQueue(ctx, e.js, e.config, discard(), time.Now)
+	e.queue, err = NewQueue(ctx, e.js, e.js, e.config, discard(), time.Now)
 	require.NoError(t, err)
 	e.letters, err = NewDeadLetters(ctx, e.js, e.queue, configured{e}, time.Now, uuid.NewString)
 	require.NoError(t, err)

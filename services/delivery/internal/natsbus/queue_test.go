@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
@@ -197,4 +199,36 @@ func TestQueueTriesUntilNATSIsBack(t *testing.T) {
 	}
 	require.Equal(t, 1, e.count(t, bus.StreamDeadLetters, ">"))
 	require.NotEmpty(t, e.records(t))
+}
+
+// What holds up a connection, because much is to be read or counted, holds up no delivery.
+func TestMuchIsReadOverAConnectionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	ctx := newContext(t)
+	conn, _ := e.server.Connect(t)
+	scans, err := bus.JetStream(conn)
+	require.NoError(t, err)
+	queue, err := NewQueue(ctx, e.js, scans, e.config, discard(), time.Now)
+	require.NoError(t, err)
+	letters, err := NewDeadLetters(ctx, e.js, queue, configured{e}, time.Now, uuid.NewString)
+	require.NoError(t, err)
+	_, err = queue.CountTimers(ctx, "acme", hook)
+	require.NoError(t, err)
+
+	conn.Close()
+	one := task()
+	require.NoError(t, queue.Schedule(ctx, one, time.Now().Add(time.Hour), false, "DELIVERIES:1"))
+	_, err = queue.Event(ctx, 7)
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	_, err = queue.CountTimers(ctx, "acme", hook)
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	_, err = queue.ListTimers(ctx, "acme", hook, 0, 0, 10)
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	_, err = queue.HasTimers(ctx, "acme")
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	_, err = queue.Drain(ctx, "acme", hook, func() bool { return true }, nil)
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	_, err = letters.List(ctx, Selection{}, 0, 0, 10)
+	require.ErrorIs(t, err, nats.ErrConnectionClosed)
 }

@@ -96,7 +96,7 @@ func setup(t *testing.T) *env {
 	require.NoError(t, err)
 	streams := bus.DefaultConfig()
 	require.NoError(t, bus.EnsureStreams(ctx, e.js, streams, discard()))
-	e.queue, err = natsbus.NewQueue(ctx, e.js, streams, discard(), time.Now)
+	e.queue, err = natsbus.NewQueue(ctx, e.js, e.js, streams, discard(), time.Now)
 	require.NoError(t, err)
 	e.letters, err = natsbus.NewDeadLetters(ctx, e.js, e.queue, configuration{}, time.Now, func() string { return uuid.NewString() })
 	require.NoError(t, err)

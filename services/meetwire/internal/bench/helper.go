@@ -73,12 +73,12 @@ func runNATS(ctx context.Context, args []string, ready func(string) error) error
 	return nil
 }
 
-// natsGarbage is GOGC of the nats-server, as docker-compose.yml has it.
-const natsGarbage = "GOGC=400"
+// littleGarbage is GOGC of the nats-server, as docker-compose.yml has it, and of the receiver.
+const littleGarbage = "GOGC=400"
 
 // startNATS starts the nats-server of one measurement and returns its URL.
 func startNATS(ctx context.Context, e *environment, folder string, f *fleet) (*process, string, error) {
-	p, err := f.start("nats-server", e.self, []string{helperNATS, "--folder", filepath.Join(folder, "nats")}, []string{natsGarbage})
+	p, err := f.start("nats-server", e.self, []string{helperNATS, "--folder", filepath.Join(folder, "nats")}, []string{littleGarbage})
 	if err != nil {
 		return nil, "", err
 	}

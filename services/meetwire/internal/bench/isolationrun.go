@@ -29,7 +29,7 @@ func (m *isolationRun) configure(ctx context.Context, api *restClient, bad *badE
 	var all []endpoint
 	for group := range healthyGroups {
 		for i := range groupSize {
-			all = append(all, endpoint{healthyType(group), m.receiver.url(i)})
+			all = append(all, endpoint{healthyType(group), m.receiver.lightURL(i)})
 		}
 	}
 	for _, address := range bad.hung() {

@@ -91,10 +91,16 @@ func (r *receiver) receive(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
+	r.take(request.PathValue("index"), request.Header, body.Bytes())
+	w.WriteHeader(http.StatusOK)
+}
+
+// take notes a webhook.
+func (r *receiver) take(webhook string, header http.Header, body []byte) {
 	at := time.Now()
 	c := r.counting.Load()
-	found, err := findMark(body.Bytes())
-	index, indexErr := strconv.Atoi(request.PathValue("index"))
+	found, err := findMark(body)
+	index, indexErr := strconv.Atoi(webhook)
 	switch {
 	case err != nil || indexErr != nil:
 		c.wrong.Add(1)
@@ -102,12 +108,11 @@ func (r *receiver) receive(w http.ResponseWriter, request *http.Request) {
 		// Of a phase that is over: nobody counts it.
 	case found.number >= c.Events || index < 0 || index >= c.Webhooks:
 		c.wrong.Add(1)
-	case c.Verify && r.verifier.Verify(request.Header, body.Bytes()) != nil:
+	case c.Verify && r.verifier.Verify(header, body) != nil:
 		c.wrong.Add(1)
 	default:
 		c.count(index*c.Events+found.number, at, found.published)
 	}
-	w.WriteHeader(http.StatusOK)
 }
 
 // slowAnswer is how long the slow endpoint takes.
@@ -196,16 +201,22 @@ func runReceiver(ctx context.Context, _ []string, ready func(string) error) erro
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	light, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
+	}
 	server := &http.Server{Handler: r.handler(), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	go func() { served <- server.Serve(listener) }()
-	if err := ready("http://" + listener.Addr().String()); err != nil {
-		return errors.Join(err, server.Close())
+	go func() { served <- r.serveLight(light) }()
+	stop := func() error { return errors.Join(server.Close(), light.Close()) }
+	if err := ready("http://" + listener.Addr().String() + " http://" + light.Addr().String()); err != nil {
+		return errors.Join(err, stop())
 	}
 	select {
 	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
+		return fmt.Errorf("serve: %w", errors.Join(err, stop()))
 	case <-ctx.Done():
-		return server.Close()
+		return stop()
 	}
 }

@@ -2,9 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 )
 
 // setupReceiver starts a receiver and returns its client and a function that sends it a webhook.
-func setupReceiver(t *testing.T) (*receiverClient, func(webhook int, m mark, signed bool) int) {
+func setupReceiver(t *testing.T, light bool) (*receiverClient, func(webhook int, m mark, signed bool) int) {
 	t.Helper()
 	text, err := webhook.NewSecret()
 	require.NoError(t, err)
@@ -22,14 +24,27 @@ func setupReceiver(t *testing.T) (*receiverClient, func(webhook int, m mark, sig
 	require.NoError(t, err)
 	server := httptest.NewServer(r.handler())
 	t.Cleanup(server.Close)
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- r.serveLight(listener) }()
+	t.Cleanup(func() {
+		require.NoError(t, listener.Close())
+		require.ErrorIs(t, <-served, net.ErrClosed)
+	})
 	secret, err := webhook.ParseSecret(text)
 	require.NoError(t, err)
 	signer, err := webhook.NewSigner(secret)
 	require.NoError(t, err)
-	client := &receiverClient{base: server.URL, http: server.Client()}
+	client := &receiverClient{base: server.URL, light: "http://" + listener.Addr().String(), http: server.Client()}
+	url := client.url
+	if light {
+		url = client.lightURL
+	}
 	return client, func(index int, m mark, signed bool) int {
 		body := newTemplate(minPayload).data(nil, m)
-		request, err := http.NewRequest(http.MethodPost, client.url(index), bytes.NewReader(body))
+		request, err := http.NewRequest(http.MethodPost, url(index), bytes.NewReader(body))
 		require.NoError(t, err)
 		now := time.Now()
 		request.Header.Set(webhook.HeaderID, "msg_1")
@@ -46,7 +61,17 @@ func setupReceiver(t *testing.T) (*receiverClient, func(webhook int, m mark, sig
 
 func TestReceiverCountsEachDeliveryOnce(t *testing.T) {
 	t.Parallel()
-	client, send := setupReceiver(t)
+	for _, light := range []bool{false, true} {
+		t.Run("light: "+strconv.FormatBool(light), func(t *testing.T) {
+			t.Parallel()
+			requireCountsOnce(t, light)
+		})
+	}
+}
+
+func requireCountsOnce(t *testing.T, light bool) {
+	t.Helper()
+	client, send := setupReceiver(t, light)
 	number, err := client.begin(t.Context(), 2, 2, false)
 	require.NoError(t, err)
 	published := time.Now().Add(-time.Second)
@@ -72,14 +97,15 @@ func TestReceiverCountsEachDeliveryOnce(t *testing.T) {
 func TestReceiverSeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, wrong := range map[string]func(send func(int, mark, bool) int, phase int){
-		"no signature":      func(send func(int, mark, bool) int, phase int) { send(0, mark{phase, 0, time.Now()}, false) },
-		"no such event":     func(send func(int, mark, bool) int, phase int) { send(0, mark{phase, 1, time.Now()}, true) },
-		"no such webhook":   func(send func(int, mark, bool) int, phase int) { send(1, mark{phase, 0, time.Now()}, true) },
-		"no such webhook 2": func(send func(int, mark, bool) int, phase int) { send(-1, mark{phase, 0, time.Now()}, true) },
+		"no signature":        func(send func(int, mark, bool) int, phase int) { send(0, mark{phase, 0, time.Now()}, false) },
+		"no signature, light": func(send func(int, mark, bool) int, phase int) { send(0, mark{phase, 0, time.Now()}, false) },
+		"no such event":       func(send func(int, mark, bool) int, phase int) { send(0, mark{phase, 1, time.Now()}, true) },
+		"no such webhook":     func(send func(int, mark, bool) int, phase int) { send(1, mark{phase, 0, time.Now()}, true) },
+		"no webhook, light":   func(send func(int, mark, bool) int, phase int) { send(-1, mark{phase, 0, time.Now()}, true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, send := setupReceiver(t)
+			client, send := setupReceiver(t, strings.HasSuffix(name, "light"))
 			phase, err := client.begin(t.Context(), 1, 1, true)
 			require.NoError(t, err)
 			wrong(send, phase)

@@ -9,31 +9,39 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // receiverClient is the receiver as the bench sees it.
 type receiverClient struct {
 	base    string
+	light   string // as base, but takes nothing but webhooks
 	process *process
 	http    *http.Client
 	phase   int
 }
 
 func startReceiver(ctx context.Context, e *environment, f *fleet) (*receiverClient, error) {
-	p, err := f.start("receiver", e.self, []string{helperReceiver}, []string{envSecret + "=" + e.secret})
+	p, err := f.start("receiver", e.self, []string{helperReceiver}, []string{envSecret + "=" + e.secret, littleGarbage})
 	if err != nil {
 		return nil, err
 	}
-	base, err := p.firstLine(ctx)
+	line, err := p.firstLine(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &receiverClient{base: base, process: p, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, nil
+	base, light, _ := strings.Cut(line, " ")
+	return &receiverClient{base: base, light: light, process: p, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, nil
 }
 
 // url is where the webhook with an index points to.
 func (c *receiverClient) url(index int) string { return c.base + pathWebhook + strconv.Itoa(index) }
+
+// lightURL is url for a receiver that takes less of the machine.
+func (c *receiverClient) lightURL(index int) string {
+	return c.light + pathWebhook + strconv.Itoa(index)
+}
 
 // begin begins the next phase and returns its number.
 func (c *receiverClient) begin(ctx context.Context, webhooks, events int, verify bool) (int, error) {

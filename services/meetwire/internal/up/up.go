@@ -138,22 +138,27 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 			return err
 		}
 	}
-	connections := make(map[string]*nats.Conn)
-	for _, user := range []string{bus.UserSubscription, bus.UserIngest, bus.UserDelivery} {
-		config, err := s.nats.as(user)
+	var subscriptionNATS, ingestNATS, deliveryNATS, deliveryScans *nats.Conn
+	for _, c := range []struct {
+		user    string
+		conn    **nats.Conn
+		options []nats.Option
+	}{
+		{bus.UserSubscription, &subscriptionNATS, nil},
+		{bus.UserIngest, &ingestNATS, nil},
+		{bus.UserDelivery, &deliveryNATS, []nats.Option{bus.Gather()}},
+		{bus.UserDelivery, &deliveryScans, nil},
+	} {
+		config, err := s.nats.as(c.user)
 		if err != nil {
 			return err
 		}
-		var options []nats.Option
-		if user == bus.UserDelivery {
-			options = append(options, bus.Gather())
-		}
-		conn, err := bus.Connect(ctx, "meetwire "+user, config, logger, options...)
+		conn, err := bus.Connect(ctx, "meetwire "+c.user, config, logger, c.options...)
 		if err != nil {
 			return err
 		}
-		closers.add(user+"'s NATS connection", func(context.Context) error { conn.Close(); return nil })
-		connections[user] = conn
+		closers.add(c.user+"'s NATS connection", func(context.Context) error { conn.Close(); return nil })
+		*c.conn = conn
 	}
 
 	token := rpc.WithServiceToken(credentials.serviceToken)
@@ -190,7 +195,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		FeedRetention: feedRetention, AllowedTargets: loopback(),
 	}, subscription.Deps{
 		Logger: logger, Registry: registryFor(registry, "subscription"), DB: pool, Listener: listeners.subscription,
-		NATS: connections[bus.UserSubscription], Ingest: ingestConn, Delivery: deliveryConn,
+		NATS: subscriptionNATS, Ingest: ingestConn, Delivery: deliveryConn,
 	})
 	if err != nil {
 		return err
@@ -198,7 +203,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 	ingestService, err := ingest.New(ingest.Config{
 		ServiceToken: credentials.serviceToken, MaxConfigAge: time.Minute, Streams: config.Streams,
 	}, ingest.Deps{
-		Logger: logger, Registry: registryFor(registry, "ingest"), DB: pool, NATS: connections[bus.UserIngest],
+		Logger: logger, Registry: registryFor(registry, "ingest"), DB: pool, NATS: ingestNATS,
 		Listener: listeners.ingest, Subscription: subscriptionConn, Delivery: deliveryConn, Grace: grace,
 	})
 	if err != nil {
@@ -208,7 +213,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		ServiceToken: credentials.serviceToken, Keyset: credentials.keyset, AllowedTargets: loopback(),
 		Concurrency: 1000, MaxAttempts: 4096, Retention: 30 * 24 * time.Hour, PayloadRetention: 30 * 24 * time.Hour, MaxConfigAge: time.Minute, Streams: config.Streams,
 	}, delivery.Deps{
-		Logger: logger, Registry: registryFor(registry, "delivery"), DB: pool, NATS: connections[bus.UserDelivery],
+		Logger: logger, Registry: registryFor(registry, "delivery"), DB: pool, NATS: deliveryNATS, Scans: deliveryScans,
 		Listener: listeners.delivery, Subscription: subscriptionConn, Grace: grace,
 	})
 	if err != nil {
