@@ -296,6 +296,52 @@ func TestWatcherEndsWhenTheDatabaseWasRestored(t *testing.T) {
 	requireEnd(t, result, fault.Unavailable)
 }
 
+// A watcher can know more than was last looked for.
+func TestARestoreBehindWhatAWatcherWasToldIsNoticed(t *testing.T) {
+	t.Parallel()
+	source := &fakeSource{revision: 4}
+	h := newHub(source, slog.New(slog.DiscardHandler))
+	require.NoError(t, h.poll(t.Context()))
+	changed := h.now().changed
+	h.learn(4)
+	h.learn(3)
+	require.Equal(t, changed, h.now().changed, "it is known")
+	h.learn(5)
+	<-changed
+	require.EqualValues(t, 5, h.now().revision)
+	require.NoError(t, h.poll(t.Context()))
+	require.Equal(t, 1, h.now().restored)
+	require.EqualValues(t, 4, h.now().revision)
+}
+
+// overtaken is a source whose answer is outdated when it comes.
+type overtaken struct {
+	*fakeSource
+
+	meanwhile func()
+}
+
+func (s *overtaken) Revision(ctx context.Context) (int64, error) {
+	revision, err := s.fakeSource.Revision(ctx)
+	s.meanwhile()
+	return revision, err
+}
+
+func TestAnAnswerThatIsOutdatedIsNoRestore(t *testing.T) {
+	t.Parallel()
+	source := &overtaken{fakeSource: &fakeSource{revision: 4}}
+	h := newHub(source, slog.New(slog.DiscardHandler))
+	source.meanwhile = func() { h.learn(5) }
+	require.NoError(t, h.poll(t.Context()))
+	require.Zero(t, h.now().restored)
+	require.EqualValues(t, 5, h.now().revision)
+	require.True(t, h.now().alive())
+	source.meanwhile = func() {}
+	source.revision = 5
+	require.NoError(t, h.poll(t.Context()))
+	require.Zero(t, h.now().restored)
+}
+
 func TestWatcherEndsWhenTheServerCloses(t *testing.T) {
 	t.Parallel()
 	source := &fakeSource{revision: 5, first: 1, pages: 1}

@@ -36,6 +36,7 @@ type state struct {
 	revision int64         // the newest one; 0: not known yet
 	restored int           // how many times revisions went backwards, which only another database explains
 	polled   time.Time     // when the database last said so
+	learned  time.Time     // when a watcher was last told of a newer one than the hub had seen
 	changed  chan struct{} // closed when revision or restored change
 }
 
@@ -115,13 +116,32 @@ func (h *hub) poll(ctx context.Context) error {
 	if revision == h.state.revision {
 		return nil
 	}
+	if revision < h.state.revision && !asked.After(h.state.learned) {
+		return nil // it may have been the newest when it was asked for
+	}
 	if revision < h.state.revision {
 		h.logger.WarnContext(ctx, "revisions went backwards, watchers begin anew",
 			"revision", revision, "revision_before", h.state.revision)
 		h.state.restored++
 	}
+	h.set(revision)
+	return nil
+}
+
+// learn takes in a revision that a watcher has been told of, which can be newer than what was last looked for: else it would
+// not be noticed when revisions go backwards behind it.
+func (h *hub) learn(revision int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if revision > h.state.revision {
+		h.state.learned = time.Now()
+		h.set(revision)
+	}
+}
+
+// set changes the revision and wakes everybody.
+func (h *hub) set(revision int64) {
 	h.state.revision = revision
 	close(h.state.changed)
 	h.state.changed = make(chan struct{})
-	return nil
 }
