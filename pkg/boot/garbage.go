@@ -24,7 +24,7 @@ const (
 const (
 	allowedTime    = 3 * time.Second
 	garbageDecline = 2
-	leastKept      = 1 << 20 // bytes: less is not told apart
+	leastKept      = 4 << 20 // bytes: with less, Go takes so much
 )
 
 // garbage decides how much of it a process may have.
@@ -32,7 +32,7 @@ type garbage struct {
 	allowed atomic.Uint64 // bytes, however little is kept
 }
 
-// percent is what GOGC is to be when so many bytes are kept, and so many are allocated per second.
+// percent is what GOGC is to be when so many bytes are kept, stacks and globals included, and so many are allocated per second.
 func (g *garbage) percent(kept, perSecond uint64) int {
 	kept = max(kept, leastKept)
 	inProportion := min(max(spareGarbage*100/kept, minGarbage), maxGarbage)
@@ -43,9 +43,11 @@ func (g *garbage) percent(kept, perSecond uint64) int {
 
 // run has garbage collected as seldom as is reasonable for what the process keeps and allocates, until the context ends.
 func (g *garbage) run(ctx context.Context) {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	sample := []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+	}
 	metrics.Read(sample)
-	allocated, at := sample[1].Value.Uint64(), time.Now()
+	allocated, at := sample[0].Value.Uint64(), time.Now()
 	ticker := time.NewTicker(garbagePeriod)
 	defer ticker.Stop()
 	perSecond := uint64(0)
@@ -57,11 +59,12 @@ func (g *garbage) run(ctx context.Context) {
 		}
 		metrics.Read(sample)
 		seconds := max(time.Since(at), garbagePeriod/2).Seconds()
-		current := uint64(float64(sample[1].Value.Uint64()-allocated) / seconds)
-		allocated, at = sample[1].Value.Uint64(), time.Now()
+		current := uint64(float64(sample[0].Value.Uint64()-allocated) / seconds)
+		allocated, at = sample[0].Value.Uint64(), time.Now()
 		perSecond = max(current, perSecond/garbageDecline)
+		kept := sample[1].Value.Uint64() + sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		// A small change is not worth it: each stops the world.
-		if wanted := g.percent(sample[0].Value.Uint64(), perSecond); wanted < now*4/5 || wanted > now*5/4 {
+		if wanted := g.percent(kept, perSecond); wanted < now*4/5 || wanted > now*5/4 {
 			now = wanted
 			debug.SetGCPercent(now)
 		}

@@ -21,7 +21,7 @@ func TestGarbageDependsOnWhatIsKeptAndAllocated(t *testing.T) {
 		{64 * mib, 0, 0, 300}, {96 * mib, 0, 0, 200}, {192 * mib, 0, 0, 100}, {8 << 30, 0, 0, 100}, {1 << 62, 1 << 62, 0, 100},
 		{10 * mib, 10 * mib, 384 * mib, 400}, {10 * mib, 20 * mib, 384 * mib, 600}, // three seconds
 		{10 * mib, 128 * mib, 384 * mib, 3840}, {10 * mib, 1 << 63, 384 * mib, 3840}, // no more than that
-		{96 * mib, 1 << 40, 384 * mib, 400}, {384 * mib, 1 << 40, 384 * mib, 100}, {0, 1 << 40, 384 * mib, 38400},
+		{96 * mib, 1 << 40, 384 * mib, 400}, {384 * mib, 1 << 40, 384 * mib, 100}, {0, 1 << 40, 384 * mib, 9600},
 	} {
 		var g garbage
 		g.allowed.Store(test.allowed)

@@ -125,6 +125,7 @@ func (s *Service) Ready(ctx context.Context) error {
 	return lifecycle.Ready(ctx,
 		lifecycle.Check{Name: "configuration", Func: s.watcher.Ready},
 		bus.Check(s.deps.NATS),
+		bus.Check(s.deps.Scans),
 	)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/meetwire/meetwire/pkg/boot"
 	"github.com/meetwire/meetwire/pkg/bus"
 	"github.com/meetwire/meetwire/pkg/pg"
@@ -45,7 +47,7 @@ func build(ctx context.Context, runtime *boot.Runtime, settings *Settings) (boot
 	if err != nil {
 		return nil, err
 	}
-	scans, err := runtime.NATS(ctx, settings.NATSConfig)
+	scans, err := runtime.NATS(ctx, settings.NATSConfig, nats.Name("meetwire-delivery-scans"))
 	if err != nil {
 		return nil, err
 	}

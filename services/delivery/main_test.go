@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, natstest.Leftovers()...)
 }
 
 // patience is how long a test waits for what should be there at once; tick is how often it looks.

@@ -36,7 +36,7 @@ import (
 	"github.com/meetwire/meetwire/services/ingest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, natstest.Leftovers()...) }
 
 const (
 	// patience is how long a test waits for something that should be there at once.

@@ -28,7 +28,7 @@ import (
 	"github.com/meetwire/meetwire/services/subscription"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, natstest.Leftovers()...) }
 
 // patience is how long a test waits for something that should be there at once.
 const patience = 20 * time.Second

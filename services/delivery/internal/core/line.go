@@ -33,7 +33,7 @@ type line struct {
 	webhook    string
 	offset     int    // spreads what cannot be divided evenly over the processes
 	configured Limits // of the webhook
-	part       int    // this process's share of its concurrency, also while less is in force
+	part       int    // this process's share of its concurrency, also while others exceed theirs
 	rate       rate
 	breaker    breaker
 	active     slotList

@@ -17,7 +17,7 @@ type formerShare struct {
 }
 
 // handOver is how long a process does not use what it has got more of: another one had it, and notices that it is its own
-// no more, or tells that it still uses it, within two looks at the others, of half a second each.
+// no more, or tells that it still uses it, within two looks at the others, of half a second each, while NATS answers in time.
 const handOver = 1600 * time.Millisecond
 
 // SetShare says that this process is one of several, among which the limits are divided: which one, counted from 0, of
@@ -43,12 +43,15 @@ func (s *Slots) forgetFormer(now time.Time) bool {
 // limit puts this process's share of a webhook's limits in force.
 func (s *Slots) limit(l *line, limits Limits, now time.Time) {
 	live, bulk := s.divide(l, limits, s.share)
-	l.part = live.Concurrency
 	for _, former := range s.former {
+		if !now.Before(former.until) {
+			continue
+		}
 		formerLive, formerBulk := s.divide(l, limits, former.share)
 		live.Concurrency = min(live.Concurrency, formerLive.Concurrency)
 		bulk.Concurrency = min(bulk.Concurrency, formerBulk.Concurrency)
 	}
+	l.part = live.Concurrency
 	if len(s.exceeded) > 0 {
 		exceeded := s.exceeded[l.webhook]
 		live.Concurrency, bulk.Concurrency = max(live.Concurrency-exceeded, 0), max(bulk.Concurrency-exceeded, 0)

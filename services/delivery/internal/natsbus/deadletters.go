@@ -31,11 +31,13 @@ type Configuration interface {
 type DeadLetters struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	maxAge time.Duration
-	queue  *Queue
-	config Configuration
-	now    func() time.Time
-	newID  func() string
+	// scanned is the same, over the connection for what reads much.
+	scanned jetstream.Stream
+	maxAge  time.Duration
+	queue   *Queue
+	config  Configuration
+	now     func() time.Time
+	newID   func() string
 }
 
 // NewDeadLetters opens the stream, which must exist.
@@ -46,8 +48,12 @@ func NewDeadLetters(
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamDeadLetters, err)
 	}
+	scanned, err := queue.scans.Stream(ctx, bus.StreamDeadLetters)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", bus.StreamDeadLetters, err)
+	}
 	maxAge := stream.CachedInfo().Config.MaxAge
-	return &DeadLetters{js: js, stream: stream, maxAge: maxAge, queue: queue, config: config, now: now, newID: newID}, nil
+	return &DeadLetters{js: js, stream: stream, scanned: scanned, maxAge: maxAge, queue: queue, config: config, now: now, newID: newID}, nil
 }
 
 // MaxAge returns how long dead letters are kept now; 0: for ever. Errors: fault.Unavailable.

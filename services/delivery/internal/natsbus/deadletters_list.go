@@ -113,7 +113,7 @@ func (d *DeadLetters) listSome(ctx context.Context, selected Selection, from, un
 func (d *DeadLetters) heads(
 	ctx context.Context, subject string, from uint64, do func(msg bus.StoredMsg) (more, end bool),
 ) (end bool, err error) {
-	consumer, err := d.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := d.scanned.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: 2 * attemptTime,
 	})
@@ -123,7 +123,7 @@ func (d *DeadLetters) heads(
 	defer func() {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTime)
 		defer cancel()
-		if err := d.stream.DeleteConsumer(limited, consumer.CachedInfo().Name); err != nil {
+		if err := d.scanned.DeleteConsumer(limited, consumer.CachedInfo().Name); err != nil {
 			d.queue.logger.DebugContext(ctx, "consumer is left to the server", "error", err) // which removes it
 		}
 	}()

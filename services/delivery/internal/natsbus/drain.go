@@ -90,14 +90,16 @@ func firstRank(webhook string, count int) int {
 
 // firstTimer returns the sequence of the first timer that matches a filter; 0: there is none.
 func (q *Queue) firstTimer(ctx context.Context, filter string) (uint64, error) {
-	first, err := q.timers.Batch(ctx, filter, 1, 1)
+	limited, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	msg, err := q.scanned.GetMsg(limited, 1, jetstream.WithGetMsgSubject(filter))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("look for timers: %w", err)
 	}
-	if len(first) == 0 {
-		return 0, nil
-	}
-	return first[0].Sequence, nil
+	return msg.Sequence, nil
 }
 
 // removeTimer removes a timer by its sequence. It reports false when it was not there any more: it has fired, or somebody

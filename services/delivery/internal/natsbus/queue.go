@@ -31,6 +31,7 @@ type Queue struct {
 	scans        jetstream.JetStream
 	events       *eventReader
 	retries      jetstream.Stream
+	scanned      jetstream.Stream // the same, over scans
 	timers       *bus.BatchReader // of RETRIES
 	eventsMaxAge time.Duration
 	logger       *slog.Logger
@@ -52,8 +53,12 @@ func NewQueue(
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
 	}
+	scanned, err := scans.Stream(ctx, bus.StreamRetries)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", bus.StreamRetries, err)
+	}
 	q := &Queue{
-		js: js, scans: scans, events: events, retries: retries, timers: &bus.BatchReader{JetStream: scans, Stream: bus.StreamRetries},
+		js: js, scans: scans, events: events, retries: retries, scanned: scanned, timers: &bus.BatchReader{JetStream: scans, Stream: bus.StreamRetries},
 		eventsMaxAge: config.EventsMaxAge, logger: logger, now: now,
 	}
 	q.backlogs = &backlogs{limit: MaxBacklog, count: q.CountTimers, logger: logger, now: now, all: make(map[string]*backlog), pruned: now()}

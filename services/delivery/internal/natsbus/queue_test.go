@@ -229,6 +229,8 @@ func TestMuchIsReadOverAConnectionOfItsOwn(t *testing.T) {
 	require.ErrorIs(t, err, nats.ErrConnectionClosed)
 	_, err = queue.Drain(ctx, "acme", hook, func() bool { return true }, nil)
 	require.ErrorIs(t, err, nats.ErrConnectionClosed)
-	_, err = letters.List(ctx, Selection{}, 0, 0, 10)
-	require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	for _, selection := range []Selection{{}, {Reason: core.ReasonAttemptsExhausted}} {
+		_, err = letters.List(ctx, selection, 0, 0, 10)
+		require.ErrorIs(t, err, nats.ErrConnectionClosed)
+	}
 }

@@ -290,10 +290,13 @@ func TestWatcherEndsWhenTheFeedWasTrimmedUnderIt(t *testing.T) {
 func TestWatcherEndsWhenTheDatabaseWasRestored(t *testing.T) {
 	t.Parallel()
 	source := &fakeSource{revision: 5, first: 1, pages: 1}
-	stream, result := watch(t, start(t, source), 4)
+	s := start(t, source)
+	stream, result := watch(t, s, 4)
 	stream.next(t)
 	source.with(func() { source.revision = 3 })
 	requireEnd(t, result, fault.Unavailable)
+	require.EqualValues(t, 3, s.hub.now().revision)
+	require.Equal(t, 1, s.hub.now().restored)
 }
 
 // A watcher can know more than was last looked for.
@@ -303,12 +306,16 @@ func TestARestoreBehindWhatAWatcherWasToldIsNoticed(t *testing.T) {
 	h := newHub(source, slog.New(slog.DiscardHandler))
 	require.NoError(t, h.poll(t.Context()))
 	changed := h.now().changed
-	h.learn(4)
-	h.learn(3)
+	h.learn(4, 0)
+	h.learn(3, 0)
 	require.Equal(t, changed, h.now().changed, "it is known")
-	h.learn(5)
+	h.learn(5, 0)
 	<-changed
 	require.EqualValues(t, 5, h.now().revision)
+	require.NoError(t, h.poll(t.Context()))
+	require.Equal(t, 1, h.now().restored)
+	require.EqualValues(t, 4, h.now().revision)
+	h.learn(5, 0) // by a watcher that does not know yet
 	require.NoError(t, h.poll(t.Context()))
 	require.Equal(t, 1, h.now().restored)
 	require.EqualValues(t, 4, h.now().revision)
@@ -331,7 +338,7 @@ func TestAnAnswerThatIsOutdatedIsNoRestore(t *testing.T) {
 	t.Parallel()
 	source := &overtaken{fakeSource: &fakeSource{revision: 4}}
 	h := newHub(source, slog.New(slog.DiscardHandler))
-	source.meanwhile = func() { h.learn(5) }
+	source.meanwhile = func() { h.learn(5, 0) }
 	require.NoError(t, h.poll(t.Context()))
 	require.Zero(t, h.now().restored)
 	require.EqualValues(t, 5, h.now().revision)

@@ -129,11 +129,11 @@ func (h *hub) poll(ctx context.Context) error {
 }
 
 // learn takes in a revision that a watcher has been told of, which can be newer than what was last looked for: else it would
-// not be noticed when revisions go backwards behind it.
-func (h *hub) learn(revision int64) {
+// not be noticed when revisions go backwards behind it. What was told before a restore says nothing.
+func (h *hub) learn(revision int64, restored int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if revision > h.state.revision {
+	if restored == h.state.restored && revision > h.state.revision {
 		h.state.learned = time.Now()
 		h.set(revision)
 	}

@@ -111,7 +111,7 @@ func (s *Server) WatchConfig(req *configv1.WatchConfigRequest, stream grpc.Serve
 	heartbeat := time.NewTicker(heartbeatInterval)
 	defer heartbeat.Stop()
 	for {
-		s.hub.learn(position)
+		s.hub.learn(position, restored)
 		now := s.hub.now()
 		if now.restored != restored {
 			return fault.New(fault.Unavailable, "CONFIGURATION_RESTORED", "the configuration was restored: begin anew")
