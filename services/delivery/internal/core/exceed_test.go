@@ -92,7 +92,23 @@ func (f *fleet) changed(t *testing.T, joined int) {
 	for _, rank := range rapid.Permutation(indices(len(f.all))).Draw(f.rt, "order") {
 		f.all[rank].SetShare(rank, len(f.all))
 		f.take(t, joined)
+		if rapid.Bool().Draw(f.rt, "tells meanwhile") {
+			f.tell()
+			f.take(t, joined)
+		}
 	}
+	f.tell()
+	if rapid.Bool().Draw(f.rt, "goes on") {
+		f.clock.advance(handedOver)
+		for _, slots := range f.all {
+			slots.Sweep()
+		}
+	}
+	f.take(t, len(f.all))
+}
+
+// tell has every process know what the others exceed.
+func (f *fleet) tell() {
 	for _, slots := range f.all {
 		sum := make(map[string]int)
 		for _, other := range f.all {
@@ -102,13 +118,6 @@ func (f *fleet) changed(t *testing.T, joined int) {
 		}
 		slots.SetExceeded(sum)
 	}
-	if rapid.Bool().Draw(f.rt, "goes on") {
-		f.clock.advance(handedOver)
-		for _, slots := range f.all {
-			slots.Sweep()
-		}
-	}
-	f.take(t, len(f.all))
 }
 
 // take has the first few processes take tasks, and looks at what is under way then.
