@@ -75,7 +75,7 @@ func (g *gathering) Write(p []byte) (int, error) {
 	}
 	g.pending = append(g.pending, p...)
 	if len(g.pending) >= gatherBytes {
-		g.send()
+		g.send(gatherLimit)
 	}
 	return len(p), g.err
 }
@@ -85,15 +85,15 @@ func (g *gathering) fire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.armed = false
-	g.send()
+	g.send(gatherLimit)
 }
 
-// send sends what is pending. A connection that does not take it is closed, so that its reader notices as well.
-func (g *gathering) send() {
+// send sends what is pending. A connection that does not take it in time is closed, so that its reader notices as well.
+func (g *gathering) send(limit time.Duration) {
 	if len(g.pending) == 0 || g.err != nil {
 		return
 	}
-	err := g.Conn.SetWriteDeadline(time.Now().Add(gatherLimit))
+	err := g.Conn.SetWriteDeadline(time.Now().Add(limit))
 	if err == nil {
 		_, err = g.Conn.Write(g.pending)
 	}
@@ -119,11 +119,11 @@ const closeTime = time.Second
 
 // Close sends what is pending, and closes the connection.
 func (g *gathering) Close() error {
-	_ = g.Conn.SetWriteDeadline(time.Now().Add(closeTime)) // of a write that is under way
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(closeTime)) // of a write that is under way; fails only when all is closed
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.timer.Stop()
-	g.send()
+	g.send(closeTime)
 	if g.err == nil {
 		g.err = net.ErrClosed
 	}

@@ -158,3 +158,18 @@ func TestGatheringKeepsTheOrder(t *testing.T) {
 	require.NoError(t, conn.Close())
 	require.Equal(t, want, <-got)
 }
+
+// A peer that reads nothing does not keep a connection from being closed.
+func TestGatheringIsClosedInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe() // has no buffer, and knows deadlines
+		defer far.Close()
+		g := newGathering(near)
+		g.sent = time.Now()
+		write(t, g, "a")
+		began := time.Now()
+		require.NoError(t, g.Close())
+		require.Equal(t, closeTime, time.Since(began))
+	})
+}

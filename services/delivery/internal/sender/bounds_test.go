@@ -94,8 +94,9 @@ func sendToManyHosts(t *testing.T, scheme string, hosts int64) {
 				if err != nil || attempt.ErrorClass != "" {
 					t.Errorf("host %d: %v, %s", i, err, attempt.ErrorMessage)
 				}
-				for now := s.dialer.open.Load(); now > most.Load(); {
-					most.Store(now)
+				now, seen := s.dialer.open.Load(), most.Load()
+				for now > seen && !most.CompareAndSwap(seen, now) {
+					seen = most.Load()
 				}
 			}
 		})

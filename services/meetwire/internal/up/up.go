@@ -147,7 +147,7 @@ func (s *stack) services(ctx context.Context, config Config, databaseURL secret.
 		{bus.UserSubscription, &subscriptionNATS, nil},
 		{bus.UserIngest, &ingestNATS, nil},
 		{bus.UserDelivery, &deliveryNATS, []nats.Option{bus.Gather()}},
-		{bus.UserDelivery, &deliveryScans, nil},
+		{bus.UserDelivery, &deliveryScans, []nats.Option{nats.Name("meetwire delivery scans")}},
 	} {
 		config, err := s.nats.as(c.user)
 		if err != nil {
