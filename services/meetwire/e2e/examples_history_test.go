@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,14 +14,15 @@ import (
 	"github.com/meetwire/meetwire/pkg/bus"
 )
 
-// awaits calls an operation until its answer has a text, and keeps that answer.
-func (e *examples) awaits(t *testing.T, id, path, text string) map[string]any {
+// awaits calls an operation until its answer has some texts, and keeps that answer.
+func (e *examples) awaits(t *testing.T, id, path string, texts ...string) map[string]any {
 	t.Helper()
+	status, answer := 0, ""
 	require.Eventually(t, func() bool {
-		status, answer := e.installation.call(t, e.key, "GET", path, "")
-		return status == http.StatusOK && strings.Contains(answer, text)
-	}, patience, tick, "%s never had %s", path, text)
-	return e.call(t, id, "GET", path, "")
+		status, answer = e.installation.call(t, e.key, "GET", path, "")
+		return status == http.StatusOK && !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(answer, text) })
+	}, patience, tick, "%s never had %s", path, texts)
+	return e.keep(t, id, status, answer)
 }
 
 // first returns the path of the first item of a list.
@@ -34,11 +36,11 @@ func (e *examples) history(t *testing.T, hook *hook) {
 	event := `{"specversion":"1.0","source":"/shop","id":%q,"subject":"o_1","type":"custom.order.paid","data":{"id":"o_1"}}`
 	e.call(t, "EventService_PublishEvents", "POST", e.path("/events:batchPublish"),
 		"["+fmt.Sprintf(event, "evt_2")+","+fmt.Sprintf(event, "")+"]")
-	listed := e.awaits(t, "EventService_ListEvents", e.path("/events?filter="+url.QueryEscape(`id = "evt_2"`)), "evt_2")
+	listed := e.awaits(t, "EventService_ListEvents", e.path("/events?filter="+url.QueryEscape(`id = "evt_2"`)), "evt_2", "matchedCount")
 	one := first(listed, "events")
 	name := strings.TrimPrefix(one, "/v1/")
 	e.call(t, "EventService_GetEvent", "GET", one, "")
-	e.awaits(t, "EventService_GetEventOutcome", one+"/outcome", "deliveredCount")
+	e.awaits(t, "EventService_GetEventOutcome", one+"/outcome", "deliveredCount", "deadCount")
 	e.call(t, "EventService_ExplainEvent", "POST", e.path("/events:explain"), fmt.Sprintf(`{"name":%q,"webhook":%q}`, name, hook.Name))
 	e.call(t, "EventService_GetWebhookMatching", "GET", "/v1/"+hook.Name+"/matching", "")
 	e.call(t, "EventService_ReplayEvent", "POST", one+":replay", fmt.Sprintf(`{"webhook":%q}`, hook.Name))
