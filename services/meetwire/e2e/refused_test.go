@@ -95,8 +95,14 @@ func testAccess(t *testing.T, i *installation) {
 	h := o.webhook(t, r, "", "meeting.booked")
 	viewer, publisher := o.newKey(t, "ROLE_VIEWER"), o.newKey(t, "ROLE_PUBLISHER")
 	require.Eventually(t, func() bool {
-		status, _ := o.call(t, viewer, "GET", o.path("/deliveries"), "")
-		return status == 200
+		for _, path := range []string{"/deliveries", "/events"} { // of delivery and of ingest
+			for _, key := range []string{viewer, publisher} {
+				if status, _ := o.call(t, key, "GET", o.path(path), ""); status == 401 {
+					return false
+				}
+			}
+		}
+		return true
 	}, time.Second, 5*time.Millisecond, "a key is known within a second")
 	paths := map[string][2]string{
 		"subscription": {"GET", "/v1/" + h.Name},
