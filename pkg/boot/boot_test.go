@@ -199,6 +199,7 @@ func TestProgramStopsInOrder(t *testing.T) {
 
 	p.stop()
 	<-draining
+	p.logged(t, "stopping")
 	status, body = p.get(t, "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status, "unready while it drains")
 	require.JSONEq(t, `{"ready":false,"error":"not ready: stop"}`, body)

@@ -216,12 +216,15 @@ type env struct {
 // now is the watcher's clock.
 func (e *env) now() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) }
 
+// maxAge is how long the feed may be silent before keys are not trusted any more.
+const maxAge = time.Minute
+
 func setup(t *testing.T) *env {
 	t.Helper()
-	return setupWith(t, time.Minute)
+	return setupWith(t)
 }
 
-func setupWith(t *testing.T, maxAge time.Duration, options ...func(*configfeed.Watcher)) *env {
+func setupWith(t *testing.T, options ...func(*configfeed.Watcher)) *env {
 	t.Helper()
 	e := &env{feed: &feed{t: t, streams: make(chan *session), reports: make(chan *report, 10)}, sink: newSink()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

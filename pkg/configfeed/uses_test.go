@@ -23,7 +23,7 @@ func (e *env) answer(t *testing.T, err error) map[string]time.Time {
 
 func TestLastUsesAreReportedAndNothingIsLost(t *testing.T) {
 	t.Parallel()
-	e := setupWith(t, time.Minute, configfeed.ReportEvery(20*time.Millisecond))
+	e := setupWith(t, configfeed.ReportEvery(20*time.Millisecond))
 	e.watcher.KeyUsed("k1")
 	e.watcher.KeyUsed("k2")
 	first := make(map[string]time.Time)
@@ -74,7 +74,7 @@ func TestUsesAreReportedBeforeTheWatcherStops(t *testing.T) {
 
 func TestNothingIsReportedWhenNoKeyWasUsed(t *testing.T) {
 	t.Parallel()
-	e := setupWith(t, time.Minute, configfeed.ReportEvery(time.Millisecond))
+	e := setupWith(t, configfeed.ReportEvery(time.Millisecond))
 	s := e.stream(t)
 	s.snapshot(1, organization("acme"))
 	e.waitFor(t, 1)

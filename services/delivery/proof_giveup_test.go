@@ -52,7 +52,7 @@ func TestServiceCountsAttemptsOverRestarts(t *testing.T) {
 	i.ready(t)
 	id := i.publish(t, "bk_1")
 	i.received(t)
-	i.requireState(t, id, deliveryv1.Delivery_STATE_PENDING, 1)
+	require.Eventually(t, func() bool { return i.made(t, id) > 0 }, patience, tick)
 	require.NoError(t, i.stop())
 	i.nats.Restart(t)
 	i.service, i.address, i.stop = i.run(t)
@@ -79,6 +79,12 @@ func TestServiceGivesUp(t *testing.T) {
 	i.respond(status(http.StatusInternalServerError))
 
 	// One message is given out again and again to workers that die with it.
+	for _, name := range []string{bus.StreamEvents, bus.StreamDeliveries} { // of the event and of its delivery
+		require.Eventually(t, func() bool {
+			_, err := i.js.Stream(newContext(t), name)
+			return err == nil
+		}, patience, tick)
+	}
 	poison := i.delivery(t, "bk_poison", booked("bk_poison"))
 	_, err := i.js.PublishMsg(newContext(t), poison)
 	require.NoError(t, err)

@@ -22,6 +22,7 @@ func TestServiceWorksOnOperationsAndTellsWhoBeganThem(t *testing.T) {
 	id := i.publish(t, "bk_1")
 	i.received(t)
 	i.requireState(t, id, deliveryv1.Delivery_STATE_DEAD_LETTERED, 1)
+	i.requireSettled(t) // its dead letter is stored
 
 	i.respond(status(http.StatusOK))
 	request := &deliveryv1.ReplayDeadLettersRequest{Parent: "organizations/acme", RequestId: uuid.NewString()}

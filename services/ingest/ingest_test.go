@@ -292,6 +292,7 @@ func TestOtherServicesAskForHistoryAndPurge(t *testing.T) {
 	e.ready(t)
 	_, err := e.publish(t, admin, "acme", "1")
 	require.NoError(t, err)
+	e.requireListed(t, admin, 1)
 
 	request := &ingestv1.FanOutHistoryRequest{
 		Organization: "acme", Webhook: id, Revision: 1,

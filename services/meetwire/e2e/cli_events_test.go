@@ -54,6 +54,7 @@ func (o *operator) eventCommands(t *testing.T) {
 	sample := `{"id": "con_1", "email": "sam@example.org"}`
 
 	require.Contains(t, o.fails(t, 1, "events", "publish", "--validate-only", file(t, `{"specversion": "1.0"}`)), "event.id")
+	o.awaits(t, `webhooks/`+id+` +yes`, "events", "explain", "--file", file(t, cloudEvent("x", sample)))
 	published := o.ok(t, cloudEvent("cli_1", sample), "events", "publish", "-")
 	sequence := regexp.MustCompile(`(?m)^event +(\d+)$`).FindStringSubmatch(published)
 	require.NotNil(t, sequence, published)

@@ -68,7 +68,7 @@ func TestDeadLettersAreReplayedAndPurged(t *testing.T) {
 		o.publish(t, "meeting.booked", "/dead", "d"+strconv.Itoa(n))
 	}
 	for n := range events {
-		o.awaitState(t, "d"+strconv.Itoa(n), "STATE_DEAD_LETTERED")
+		o.awaitLetter(t, "d"+strconv.Itoa(n))
 	}
 	mine := "organizations/" + o.name
 
@@ -138,7 +138,7 @@ func TestDeadLettersAreReplayedAndPurged(t *testing.T) {
 	code, body := i.call(t, i.key, "POST", "/v1/organizations/-/deadLetters:replay", fmt.Sprintf(`{"filter":"webhook = \"%s\""}`, h.Name))
 	require.Equal(t, http.StatusOK, code, body)
 	o.awaitState(t, "d3", "STATE_SUCCEEDED")
-	require.Empty(t, o.deadLetters(t, o.key, mine, ""))
+	require.Eventually(t, func() bool { return len(o.deadLetters(t, o.key, mine, "")) == 0 }, patience, tick)
 
 	var log struct {
 		AuditLogEntries []struct{ Action, Resource string }
@@ -184,13 +184,15 @@ func TestKilledDeliveryGoesOnWithItsReplay(t *testing.T) {
 
 	gone.Store(false)
 	o.do(t, "POST", "/v1/"+h.Name+":enable", "{}", nil)
+	o.inForce(t)
 	before, failed := r.count(), r.arrived()
 	begun := o.begin(t, o.path("/deadLetters:replay"), `{"rate":30}`)
 	r.await(t, before+events/3)
 	i.kill(t, "delivery")
 	i.restart(t, "delivery")
 	o.awaitOperation(t, begun.Name, "STATE_SUCCEEDED")
-	require.Eventually(t, func() bool { return len(o.deliveries(t, `state = STATE_SUCCEEDED`)) >= events }, patience, 5*tick)
+	succeeded := fmt.Sprintf("webhook = %q AND state = STATE_SUCCEEDED", h.Name)
+	require.Eventually(t, func() bool { return len(o.deliveries(t, succeeded)) >= events }, patience, 5*tick)
 	require.Empty(t, o.deadLetters(t, o.key, mine, ""))
 	require.GreaterOrEqual(t, len(r.arrived()), events, "nothing is lost")
 	twice := 0

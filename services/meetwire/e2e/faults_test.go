@@ -93,7 +93,8 @@ func testNobodyGets(t *testing.T, i *installation) {
 	r := newReceiver(t)
 	paused := o.webhook(t, r, "", "meeting.booked")
 	gone := newReceiver(t).answering(func(int, *http.Request) int { return http.StatusGone })
-	off := o.webhook(t, gone, "", "meeting.canceled")
+	// A retry would come long after the webhook has been disabled.
+	off := o.webhook(t, gone, `,"retryPolicy":{"maxRetries":1,"firstDelay":"3600s"}`, "meeting.canceled")
 	o.do(t, "POST", "/v1/"+paused.Name+":pause", "{}", nil)
 	o.inForce(t)
 	o.publish(t, "meeting.canceled", "/s", "gone")
@@ -122,8 +123,8 @@ func testNobodyGets(t *testing.T, i *installation) {
 		}
 		name := o.path("/events/" + strconv.FormatUint(event.sequence, 10))
 		require.Eventually(t, func() bool {
-			status, _ := o.call(t, o.key, "GET", name, "")
-			return status == http.StatusOK
+			status, body := o.call(t, o.key, "GET", name, "")
+			return status == http.StatusOK && strings.Contains(body, `"matchedCount"`)
 		}, patience, tick)
 		o.do(t, "GET", name, "", &kept)
 		require.Equal(t, event.document, kept.Event, "it stays, byte for byte")

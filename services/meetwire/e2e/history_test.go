@@ -140,8 +140,8 @@ func TestNewWebhookIsBackfilled(t *testing.T) {
 	require.Equal(t, events, dry.affected(t))
 	require.Zero(t, r.count(), "a dry run sends nothing")
 
-	// Twenty a second: there is time to stop it.
-	running := o.begin(t, "/v1/"+h.Name+":backfill", fmt.Sprintf(`{"startTime":%q,"rate":20,"requestId":"11111111-1111-4111-8111-111111111111"}`, since))
+	// Five a second: there is time to stop it.
+	running := o.begin(t, "/v1/"+h.Name+":backfill", fmt.Sprintf(`{"startTime":%q,"rate":5,"requestId":"11111111-1111-4111-8111-111111111111"}`, since))
 	r.await(t, 1)
 	o.do(t, "POST", "/v1/"+running.Name+":cancel", "{}", nil)
 	o.awaitOperation(t, running.Name, "STATE_CANCELED")

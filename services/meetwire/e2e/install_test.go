@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -151,6 +152,7 @@ func processesOf(t *testing.T) *installation {
 	_, key, _, err := rpc.NewKey()
 	require.NoError(t, err)
 	mails := newMailbox(t)
+	binary(t, "gateway") // addresses are not to wait for programs that have to be built
 	subscription, ingest, delivery, gateway := freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	env := []string{
 		"MEETWIRE_SERVICE_TOKEN=" + serviceToken,
@@ -261,13 +263,26 @@ func (i *installation) connect(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// freeAddress returns an address of loopback that nobody listens on.
+// addresses are those that freeAddress has given: it gives none twice, as a program may not listen on its own yet.
+var addresses sync.Map //nolint:gochecknoglobals // shared by the tests of this package
+
+// freeAddress returns an address of loopback that nobody listens on. Its port is below the range that systems give to
+// outgoing connections: until a program listens on it, or while it is started again, one could take it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		require.NoError(t, listener.Close())
+		if _, given := addresses.LoadOrStore(address, true); !given {
+			return address
+		}
+	}
+	t.Fatal("no free address")
+	return ""
 }
 
 // lockedBuffer may be read while a process writes to it.

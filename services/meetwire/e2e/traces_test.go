@@ -69,7 +69,7 @@ func testTrace(t *testing.T, i *installation, publish func(t *testing.T, o *tena
 	o.inForce(t)
 	id, trace := uuid.NewString(), strings.ReplaceAll(uuid.NewString(), "-", "")
 	publish(t, o, id, "00-"+trace+"-00f067aa0ba902b7-01")
-	d := o.awaitState(t, id, "STATE_DEAD_LETTERED")
+	d := o.awaitLetter(t, id)
 	letters, err := o.js.Stream(t.Context(), bus.StreamDeadLetters)
 	require.NoError(t, err)
 	letter, err := letters.GetLastMsgForSubject(t.Context(), bus.DeadLetterSubject("contact-updated", o.name, h.id(), bus.DeliveryID(o.name, "/traces", id, h.id())))

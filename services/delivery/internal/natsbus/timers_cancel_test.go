@@ -1,7 +1,6 @@
 package natsbus
 
 import (
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,14 +60,15 @@ func TestCancelReadsLittle(t *testing.T) {
 	}
 	e.waiting(t, one, false)
 	timer := e.found(t, one)
-	var reads atomic.Int64
 	conn, _ := e.server.Connect(t)
-	_, err := conn.Subscribe("$JS.API.DIRECT.GET.RETRIES", func(*nats.Msg) { reads.Add(1) })
+	reads, err := conn.SubscribeSync("$JS.API.DIRECT.GET.RETRIES")
 	require.NoError(t, err)
 	require.NoError(t, conn.Flush())
 	done, err := e.queue.Cancel(ctx, timer, uuid.NewString())
 	require.NoError(t, err)
 	require.True(t, done)
 	require.NoError(t, conn.Flush()) // whatever was asked before has come by now
-	require.EqualValues(t, 1, reads.Load())
+	n, _, err := reads.Pending()
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
 }

@@ -150,7 +150,9 @@ func TestFailuresInARowAreReportedStageByStage(t *testing.T) {
 	e.publishRecord(t, record)
 	run(t, grace, e.reporting(pool, s, now))
 	e.requireSettled(t, pool)
-	require.Eventually(t, func() bool { return len(s.levels(gone)) == 1 && len(s.levels(failing)) == 2 }, patience, tick)
+	require.Eventually(t, func() bool {
+		return len(s.levels(gone)) == 1 && len(s.levels(failing)) == 2 && len(s.levels(never)) == 1
+	}, patience, tick)
 	require.Equal(t, []string{"FIRST_LASTING_FAILURE consecutive_failures", "HALF_OF_THRESHOLD consecutive_failures"}, s.levels(failing))
 	require.Equal(t, []string{"DISABLE gone"}, s.levels(gone))
 	require.Equal(t, []string{"FIRST_LASTING_FAILURE consecutive_failures"}, s.levels(never))

@@ -144,7 +144,7 @@ func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
 
 	require.NoError(t, server.Stop(newContext(t)))
 	ids = append(ids, e.publish(t, 600)...)
-	require.Eventually(t, func() bool { return strings.Contains(e.log.String(), "write records") }, patience, tick)
+	require.Eventually(t, func() bool { return strings.Contains(e.log.String(), "will be tried again") }, patience, tick)
 	pgtest.Restart(t, server)
 	requireStored(t, pool, ids)
 	e.requireSettled(t, pool)

@@ -214,7 +214,7 @@ func TestSendThroughAProxyIsNotBlamedOnIt(t *testing.T) {
 		z := &zone{names: map[string][]netip.Addr{"receiver.example": addrs(public)}}
 		request := post(url)
 		if test.class == core.ErrorTimeout {
-			request.Timeout = 300 * time.Millisecond
+			request.Timeout = 2 * time.Second
 		}
 		requireFailed(t, send(t, through(t, ours, z, g.serveHTTP(t, nil).url("http")), request), test.class)
 	}

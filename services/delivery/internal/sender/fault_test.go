@@ -187,7 +187,7 @@ func TestSendGivesUpADeadConnectionOfHTTP2(t *testing.T) {
 	s := ours.trusting(t)
 	settings := s.transport.(*http.Transport).HTTP2
 	require.Positive(t, settings.SendPingTimeout)
-	settings.SendPingTimeout, settings.PingTimeout = 50*time.Millisecond, 50*time.Millisecond
+	settings.SendPingTimeout, settings.PingTimeout = 50*time.Millisecond, 2*time.Second
 	require.Empty(t, send(t, s, post(url)).ErrorClass)
 	require.EqualValues(t, 1, s.dialer.open.Load())
 

@@ -203,7 +203,7 @@ func TestSendThroughAProxyThatDoesNotAnswer(t *testing.T) {
 		z := &zone{names: map[string][]netip.Addr{"hangs.example": addrs(public)}}
 		s := through(t, ours, z, start(&gateway{}))
 		request := post("http://hangs.example/")
-		request.Timeout = 300 * time.Millisecond
+		request.Timeout = 2 * time.Second
 		attempt := send(t, s, request)
 		requireFailed(t, attempt, core.ErrorProxy)
 		require.Equal(t, "the egress proxy did not answer in time", attempt.ErrorMessage)
@@ -217,7 +217,7 @@ func TestSendThroughAProxyThatNeverSpeaks(t *testing.T) {
 	for _, scheme := range []string{"http", "https", "socks5"} {
 		s := through(t, ours, &zone{names: map[string][]netip.Addr{"receiver.example": addrs(public)}}, secret.New(scheme+quiet))
 		request := post("https://receiver.example/")
-		request.Timeout = 200 * time.Millisecond
+		request.Timeout = 2 * time.Second
 		requireFailed(t, send(t, s, request), core.ErrorProxy)
 	}
 }

@@ -55,7 +55,7 @@ func TestSendTellsWhereAnAttemptEnded(t *testing.T) {
 
 	// A receiver that accepts a connection and says nothing.
 	request := post(strings.Replace(silent(t), "http:", "https:", 1))
-	request.Timeout = 200 * time.Millisecond
+	request.Timeout = 2 * time.Second
 	attempt := send(t, s, request)
 	requireFailed(t, attempt, core.ErrorTimeout)
 	require.Positive(t, attempt.Timings.Connect)

@@ -240,13 +240,15 @@ func (e *env) publishMany(t *testing.T, n int) {
 	}
 }
 
-// indexed waits until the index knows so many events.
+// indexed waits until the index knows so many events, and nothing of them is on its way there any more.
 func (e *env) indexed(t *testing.T, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var have int
 		require.NoError(t, e.pool.QueryRow(newContext(t), `SELECT count(*) FROM ingest.event`).Scan(&have))
-		return have == n
+		stream, err := e.js.Stream(newContext(t), bus.StreamFanOuts)
+		require.NoError(t, err)
+		return have == n && stream.CachedInfo().State.Msgs == 0
 	}, patience, tick)
 }
 
