@@ -36,7 +36,7 @@ func StartWith(tb testing.TB, change func(*server.Options)) *Server {
 	dir := tb.TempDir()
 	var err error
 	for range startAttempts {
-		n := &node{name: "natstest", store: dir, port: freePort(tb), change: change}
+		n := &node{name: "natstest", store: dir, port: FreePort(tb), change: change}
 		if err = n.start(); err == nil {
 			tb.Cleanup(n.stop)
 			return &Server{node: n}

@@ -3,6 +3,7 @@ package natstest
 import (
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,16 @@ const (
 	portAttempts = 1000
 )
 
-// freePorts returns n different ports of 127.0.0.1 that nobody listens on.
+// given are the ports that this process has been given: it may not listen on the last ones yet.
+var given sync.Map //nolint:gochecknoglobals // of the process
+
+// FreePort returns a port of 127.0.0.1 that nobody listens on, another one each time.
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	return freePorts(tb, 1)[0]
+}
+
+// freePorts returns n ports as FreePort does.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	ports := make([]int, 0, n)
@@ -27,18 +37,14 @@ func freePorts(tb testing.TB, n int) []int {
 		if err != nil {
 			continue
 		}
-		// Held until all are found, so that none is found twice.
-		defer func() { require.NoError(tb, l.Close()) }()
-		ports = append(ports, port)
-		if len(ports) == n {
+		require.NoError(tb, l.Close())
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		if ports = append(ports, port); len(ports) == n {
 			return ports
 		}
 	}
 	require.Fail(tb, "no free ports", "found %d of %d", len(ports), n)
 	return nil
-}
-
-func freePort(tb testing.TB) int {
-	tb.Helper()
-	return freePorts(tb, 1)[0]
 }

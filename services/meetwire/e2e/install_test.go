@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -263,26 +261,10 @@ func (i *installation) connect(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// addresses are those that freeAddress has given: it gives none twice, as a program may not listen on its own yet.
-var addresses sync.Map //nolint:gochecknoglobals // shared by the tests of this package
-
-// freeAddress returns an address of loopback that nobody listens on. Its port is below the range that systems give to
-// outgoing connections: until a program listens on it, or while it is started again, one could take it.
+// freeAddress returns an address of loopback that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		require.NoError(t, listener.Close())
-		if _, given := addresses.LoadOrStore(address, true); !given {
-			return address
-		}
-	}
-	t.Fatal("no free address")
-	return ""
+	return fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
 }
 
 // lockedBuffer may be read while a process writes to it.
