@@ -158,7 +158,7 @@ func message(ctx context.Context, organization string, event *core.Event) *nats.
 	return msg
 }
 
-// later tells when to try again what has failed for now. What was not acknowledged in time has, too.
+// later tells when to try again what has failed. What was not acknowledged in time has, too.
 func later(err error) error {
 	if f := (*fault.Error)(nil); !errors.As(err, &f) {
 		err = bus.PublishFault(err)

@@ -40,7 +40,7 @@ type Past struct {
 	header       nats.Header
 }
 
-// FanOutHistory publishes, in the bulk lane, deliveries for what one webhook asks for now. Their ids are those of the
+// FanOutHistory publishes, in the bulk lane, deliveries for what one webhook asks for today. Their ids are those of the
 // live fan-out. Errors: fault.Unavailable, fault.ResourceExhausted (DELIVERIES is full), or the context's; the same part
 // can then be asked for again.
 func (w *Worker) FanOutHistory(ctx context.Context, h core.History) (core.Progress, error) {

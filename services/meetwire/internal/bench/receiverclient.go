@@ -31,7 +31,10 @@ func startReceiver(ctx context.Context, e *environment, f *fleet) (*receiverClie
 	if err != nil {
 		return nil, err
 	}
-	base, light, _ := strings.Cut(line, " ")
+	base, light, found := strings.Cut(line, " ")
+	if !found {
+		return nil, fmt.Errorf("%w: the receiver has told one address, %q", errAnswer, line)
+	}
 	return &receiverClient{base: base, light: light, process: p, http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}, nil
 }
 
