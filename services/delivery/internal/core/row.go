@@ -57,17 +57,15 @@ func (r *row) pop() Turn {
 	return first
 }
 
-// popLast takes out the one whose turn is the farthest off.
-func (r *row) popLast() Turn {
-	from := &r.fresh
-	if len(*from) == 0 {
-		from = &r.due
-	}
-	last := len(*from) - 1
-	away := (*from)[last]
-	(*from)[last] = Turn{}
-	*from = (*from)[:last]
-	return away
+// cut takes out all but the first so many, in their order.
+func (r *row) cut(stay int) []Turn {
+	due := min(stay, len(r.due))
+	fresh := stay - due
+	rest := slices.Concat(r.due[due:], r.fresh[fresh:])
+	clear(r.due[due:])
+	clear(r.fresh[fresh:])
+	r.due, r.fresh = r.due[:due], r.fresh[:fresh]
+	return rest
 }
 
 // crowded reports whether live tasks overflow: those of the lane bulk have every tenth slot then, and no more.

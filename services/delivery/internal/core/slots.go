@@ -265,11 +265,16 @@ func (s *Slots) Sweep() (hungry []Hungry) {
 	return hungry
 }
 
-// shed sends away those whose turn has turned out to be too far off.
+// shed sends away those whose turn has turned out to be too far off, the first to come again first: right behind those
+// that stay.
 func (s *Slots) shed(l *line, now time.Time) {
 	for _, r := range [...]*row{&l.live, &l.bulk} {
-		for r.waiting() > 0 && (r.limit == 0 || r.expected(r.waiting(), now) > 2*maxLineWait) {
-			s.away(r, r.popLast(), now)
+		stay := r.waiting()
+		for stay > 0 && (r.limit == 0 || r.expected(stay, now) > 2*maxLineWait) {
+			stay--
+		}
+		for _, turn := range r.cut(stay) {
+			s.away(r, turn, now)
 		}
 	}
 }

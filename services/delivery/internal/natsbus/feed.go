@@ -12,13 +12,24 @@ import (
 // feedAhead is how far off a timer must be to be made due before its time.
 const feedAhead = time.Second
 
-// Feed makes deliveries due now that wait because their webhook had no slot for them, the ones that have waited longest
-// first, and returns how many: up to so many of those that are the part of this process, of which rank and count tell.
-// Retries and what is parked keep their time.
+// Feed makes deliveries due now that wait because their webhook had no slot for them, those that have waited longest
+// first, and returns how many: up to so many, of those before all that are the part of this process, of which rank and
+// count tell. The others may not know that there is anything to be had. Retries and what is parked keep their time.
 func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int) (int, error) {
 	filter := bus.RetryTimersFilter(bus.AnyToken, webhook)
 	var fed atomic.Int64
-	for from, read := uint64(1), 0; int(fed.Load()) < tasks && read < 2*tasks*count; {
+	enough := func() bool { return int(fed.Load()) >= tasks }
+	feed := func(ctx context.Context, timer bus.StoredMsg) error {
+		if enough() {
+			return nil
+		}
+		done, err := q.feed(ctx, &timer)
+		if done {
+			fed.Add(1)
+		}
+		return err
+	}
+	for from, read := uint64(1), 0; !enough() && read < 2*tasks*count; {
 		timers, err := q.timers.Batch(ctx, filter, from, min(tasks*count, drainBatch))
 		if err != nil {
 			return int(fed.Load()), fmt.Errorf("read what waits for a webhook: %w", err)
@@ -28,21 +39,26 @@ func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int
 		}
 		read += len(timers)
 		from = timers[len(timers)-1].Sequence + 1
-		err = several(ctx, timers, func(ctx context.Context, timer bus.StoredMsg) error {
-			if timer.Sequence%uint64(count) != uint64(rank) || int(fed.Load()) >= tasks { //nolint:gosec // G115: a share
-				return nil
+		own, others := divide(timers, rank, count)
+		for _, part := range [...][]bus.StoredMsg{own, others} {
+			if err := several(ctx, part, feed); err != nil {
+				return int(fed.Load()), err
 			}
-			done, err := q.feed(ctx, &timer)
-			if done {
-				fed.Add(1)
-			}
-			return err
-		})
-		if err != nil {
-			return int(fed.Load()), err
 		}
 	}
 	return int(fed.Load()), nil
+}
+
+// divide tells the timers that are the part of one process of several from those of the others.
+func divide(timers []bus.StoredMsg, rank, count int) (own, others []bus.StoredMsg) {
+	for _, timer := range timers {
+		if timer.Sequence%uint64(count) == uint64(rank) { //nolint:gosec // G115: a share
+			own = append(own, timer)
+		} else {
+			others = append(others, timer)
+		}
+	}
+	return own, others
 }
 
 // feed makes one timer due. It reports false for one that keeps its time, or was fired or changed in between.

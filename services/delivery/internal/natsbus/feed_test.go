@@ -36,15 +36,24 @@ func TestFeedMakesDueWhatWaitsForASlot(t *testing.T) {
 	require.Equal(t, 10, fed)
 	require.Eventually(t, func() bool { return timers(hook) == waiting+2-10 }, patience, tick)
 
-	// Two processes each take their part, and no more than it.
-	var parts int
-	for rank := range 2 {
-		fed, err := e.queue.Feed(ctx, hook, waiting, rank, 2)
+	// One of two takes its own part first, and then that of the other, which may not know of it.
+	parts := func() (own, others int) {
+		timers, err := e.queue.timers.Batch(ctx, bus.RetryTimersFilter("acme", hook), 1, 2*waiting)
 		require.NoError(t, err)
-		require.Positive(t, fed)
-		parts += fed
+		of, rest := divide(timers, 1, 2)
+		return len(of), len(rest)
 	}
-	require.Equal(t, waiting-10, parts)
+	own, others := parts()
+	fed, err = e.queue.Feed(ctx, hook, 5, 1, 2)
+	require.NoError(t, err)
+	require.Equal(t, 5, fed)
+	require.Eventually(t, func() bool { return timers(hook) == waiting+2-15 }, patience, tick)
+	left, untouched := parts()
+	require.Equal(t, own-5, left)
+	require.Equal(t, others, untouched)
+	fed, err = e.queue.Feed(ctx, hook, waiting, 1, 2)
+	require.NoError(t, err)
+	require.Equal(t, waiting-15, fed)
 	require.Eventually(t, func() bool { return timers(hook) == 2 }, patience, tick)
 	e.timer(t, retry)
 	e.timer(t, parked)
