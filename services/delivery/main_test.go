@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what should be there at once; tick is how often it looks.
 const (
-	patience = 30 * time.Second
+	patience = 50 * time.Second
 	tick     = 10 * time.Millisecond
 )
 
