@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 	"sync"
@@ -162,6 +163,28 @@ func TestSendToANameWhoseServerNeverAnswers(t *testing.T) {
 	require.Equal(t, "the host name could not be looked up", attempt.ErrorMessage)
 	require.GreaterOrEqual(t, attempt.Duration, request.Timeout)
 	require.Positive(t, attempt.Timings.DNS, "what has been waited for is told")
+}
+
+// The lookup can be told of as failed just before the attempt is.
+func TestAttemptWhoseTimeEndsWithItsLookup(t *testing.T) {
+	t.Parallel()
+	for _, told := range []bool{false, true} {
+		ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+		defer cancel()
+		_, tr := newTrace(ctx)
+		tr.hooks.GetConn("receiver.example:443")
+		tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
+		if told {
+			tr.hooks.DNSDone(httptrace.DNSDoneInfo{Err: context.DeadlineExceeded})
+		}
+		class, _ := classify(ctx.Err(), time.Second, tr.stage())
+		require.Equal(t, core.ErrorDNS, class, "%t", told)
+		tr.hooks.GetConn("receiver.example:443")
+		tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
+		tr.hooks.DNSDone(httptrace.DNSDoneInfo{})
+		class, _ = classify(ctx.Err(), time.Second, tr.stage())
+		require.Equal(t, core.ErrorTimeout, class)
+	}
 }
 
 func TestSendToANameThatChangesItsAddress(t *testing.T) {

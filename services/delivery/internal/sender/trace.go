@@ -48,6 +48,7 @@ type trace struct {
 	got       bool // a connection: what is told of others has no meaning
 	connected bool
 	noTLS     bool // a TLS handshake was begun and failed
+	noAddress bool // the host's name was looked up in vain
 	dns       phase
 	connect   phase
 	tls       phase
@@ -90,7 +91,7 @@ func (t *trace) getConn(address string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.host, _, _ = net.SplitHostPort(address) // the transport has put it together
-	t.got, t.connected, t.noTLS, t.remote, t.call = false, false, false, "", nil
+	t.got, t.connected, t.noTLS, t.noAddress, t.remote, t.call = false, false, false, false, "", nil
 	t.dns, t.connect, t.tls = phase{}, phase{}, phase{}
 }
 
@@ -118,9 +119,10 @@ func (t *trace) dnsStart(info httptrace.DNSStartInfo) {
 	})
 }
 
-func (t *trace) dnsDone(httptrace.DNSDoneInfo) {
+func (t *trace) dnsDone(info httptrace.DNSDoneInfo) {
 	t.update(func() {
 		if t.dns.pending() {
+			t.noAddress = info.Err != nil
 			t.dns.end()
 		}
 	})
@@ -160,7 +162,7 @@ func (t *trace) describe(attempt *core.Attempt) {
 // stage is how far an attempt has come.
 type stage struct {
 	over      bool  // its time
-	resolving bool  // the host's name
+	resolving bool  // the host's name has no address yet
 	noTLS     bool  // a handshake has failed
 	call      *call // a proxy has not yet connected it
 }
@@ -168,7 +170,7 @@ type stage struct {
 func (t *trace) stage() stage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := stage{over: !time.Now().Before(t.deadline), resolving: t.dns.pending(), noTLS: t.noTLS}
+	s := stage{over: !time.Now().Before(t.deadline), resolving: t.dns.pending() || t.noAddress, noTLS: t.noTLS}
 	if !t.got {
 		s.call = t.call
 	}
