@@ -237,3 +237,35 @@ func TestRejectThatIsResubmittedTwiceAtOnceIsOneEvent(t *testing.T) {
 		require.True(t, fault.Is(err, fault.NotFound))
 	}
 }
+
+func TestRejectThatIsCorrectedTwiceAtOnceIsTheEventOfOneOfThem(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	r, _ := e.rejects()
+	name := e.reject(t, "acme", core.RuleSchema, event("bk_1", "meeting.booked", `{"title":1}`), nil)
+	reject, err := r.Store.Reject(t.Context(), "acme", 1)
+	require.NoError(t, err)
+	first := event("bk_1", "meeting.booked", `{"title":"first"}`)
+	response, err := r.ResubmitReject(t.Context(), &ingestv1.ResubmitRejectRequest{Name: name, Event: first})
+	require.NoError(t, err)
+
+	// Somebody who has read the reject before it was gone.
+	resubmit := func(document string) (uint64, error) {
+		accepted, err := core.Parse([]byte(document))
+		require.NoError(t, err)
+		return r.Store.Resubmit(t.Context(), &reject, accepted)
+	}
+	_, err = resubmit(event("bk_1", "meeting.booked", `{"title":"second"}`))
+	require.True(t, fault.Is(err, fault.Aborted), "%v", err)
+	require.Equal(t, "RESUBMITTED_OTHERWISE", fault.From(err).Reason)
+	sequence, err := resubmit(first)
+	require.NoError(t, err, "the same once more")
+	require.Equal(t, response.GetEvent(), fmt.Sprintf("organizations/acme/events/%d", sequence))
+	require.EqualValues(t, 1, e.stored(t))
+	stream, err := e.js.Stream(t.Context(), bus.StreamEvents)
+	require.NoError(t, err)
+	require.NoError(t, stream.SecureDeleteMsg(t.Context(), sequence))
+	_, err = resubmit(event("bk_1", "meeting.booked", `{"title":"second"}`))
+	require.NoError(t, err, "it was erased meanwhile")
+	require.Zero(t, e.stored(t))
+}

@@ -37,7 +37,8 @@ type RejectServiceClient interface {
 	// Lists the rejects of an organization, the oldest first, without what was published.
 	ListRejects(ctx context.Context, in *ListRejectsRequest, opts ...grpc.CallOption) (*ListRejectsResponse, error)
 	// Publishes a reject again, as it is, because the trigger or its schema has been mended since, or corrected; it is then
-	// no reject any more. It is checked as every event is: what cannot be accepted stays a reject.
+	// no reject any more. It is checked as every event is: what cannot be accepted stays a reject. Repeated, it publishes
+	// nothing more; ABORTED: somebody else has resubmitted it at the same time, with another event.
 	ResubmitReject(ctx context.Context, in *ResubmitRejectRequest, opts ...grpc.CallOption) (*ResubmitRejectResponse, error)
 }
 
@@ -92,7 +93,8 @@ type RejectServiceServer interface {
 	// Lists the rejects of an organization, the oldest first, without what was published.
 	ListRejects(context.Context, *ListRejectsRequest) (*ListRejectsResponse, error)
 	// Publishes a reject again, as it is, because the trigger or its schema has been mended since, or corrected; it is then
-	// no reject any more. It is checked as every event is: what cannot be accepted stays a reject.
+	// no reject any more. It is checked as every event is: what cannot be accepted stays a reject. Repeated, it publishes
+	// nothing more; ABORTED: somebody else has resubmitted it at the same time, with another event.
 	ResubmitReject(context.Context, *ResubmitRejectRequest) (*ResubmitRejectResponse, error)
 	mustEmbedUnimplementedRejectServiceServer()
 }
