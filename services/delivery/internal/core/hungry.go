@@ -39,11 +39,12 @@ func (l *line) hungry(now time.Time) int {
 	l.pantry.ended, l.pantry.idle = 0, 0
 	switch {
 	case !idle, l.waiting() > 0, l.breaker.open(), l.live.limit == 0,
-		l.rate.interval() > 0, // slots are reserved for as many as it allows
+		l.rate.interval() > 0, // what is paced keeps the times that it was given
 		l.pantry.last.Before(now.Add(minAhead)):
 		return 0
 	}
-	return min(int(float64(l.live.limit)*time.Second.Seconds()/l.live.each(now).Seconds()), maxFeed)
+	tasks := float64(l.live.limit) * time.Second.Seconds() / l.live.each(now).Seconds()
+	return min(max(int(tasks), 1), maxFeed)
 }
 
 // Fed says how many tasks were found for a webhook that was hungry.

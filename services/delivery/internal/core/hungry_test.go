@@ -53,6 +53,20 @@ func TestAWebhookThatHasBecomeFasterIsHungry(t *testing.T) {
 	})
 }
 
+func TestAWebhookThatTakesLongerThanASecondIsHungryForOneTaskAtATime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slots := core.NewSlots(1, time.Now)
+		for _, tasks := range []int{1, 100} { // how slow it is, is known before there are many
+			for range tasks {
+				take(slots, "w", core.Limits{}, func() { <-time.After(1200 * time.Millisecond) }, func(time.Time) {})
+			}
+			slots.Wait()
+		}
+		require.Equal(t, []core.Hungry{{ID: "w", Tasks: 1}}, slots.Sweep())
+	})
+}
+
 func TestAWebhookThatIsBusyOrBoundIsNotHungry(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

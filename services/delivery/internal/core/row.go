@@ -131,7 +131,7 @@ func (r *row) reserve(now time.Time, processes int) time.Time {
 	if breaker := &r.line.breaker; breaker.open() {
 		start, apart = later(start, breaker.next(now)), max(apart, breakerSpacing)
 	}
-	at := later(start, r.reserved).Add(apart)
+	at := later(start, r.reserved).Add(apart) // also the first: one that comes too early is only sent away once more
 	if limit := now.Add(maxReservation); at.After(limit) {
 		at = limit
 	}

@@ -265,8 +265,8 @@ func (s *Slots) Sweep() (hungry []Hungry) {
 	return hungry
 }
 
-// shed sends away those whose turn has turned out to be too far off, the first to come again first: right behind those
-// that stay.
+// shed sends away those whose turn has turned out to be too far off, the first to come again first: behind those that
+// stay, and those for whom slots have been reserved before.
 func (s *Slots) shed(l *line, now time.Time) {
 	for _, r := range [...]*row{&l.live, &l.bulk} {
 		stay := r.waiting()
@@ -282,8 +282,8 @@ func (s *Slots) shed(l *line, now time.Time) {
 // sendAll sends away everybody who waits, the first to come again first.
 func (s *Slots) sendAll(l *line, now time.Time) {
 	for _, r := range [...]*row{&l.live, &l.bulk} {
-		for r.waiting() > 0 {
-			s.away(r, r.pop(), now)
+		for _, turn := range r.cut(0) {
+			s.away(r, turn, now)
 		}
 	}
 }

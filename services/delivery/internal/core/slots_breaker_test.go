@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -129,11 +130,14 @@ func TestLineIsSentAwayWhenItsWebhookIsLeftAlone(t *testing.T) {
 		for i := range 20 { // four at once; the fifth that fails is the last
 			c.call(fmt.Sprint(i), core.VerdictFailure, hold)
 		}
+		clock.advance(8 * time.Second) // so slow that the last of them is far behind the first
 		close(hold)
 		synctest.Wait()
 		sent, away := c.result()
 		require.LessOrEqual(t, len(sent), 5+3, "those that were under way")
 		require.Len(t, away, 20-len(sent))
+		first := slices.MinFunc(slices.Collect(maps.Values(away)), time.Time.Compare)
+		require.WithinRange(t, first, clock.now().Add(time.Second), clock.now().Add(3*time.Second), "soon after it is tried again")
 		require.Zero(t, c.slots.Load().Active+c.slots.Load().Waiting)
 		c.slots.Wait()
 	})

@@ -286,33 +286,43 @@ func TestSlotsSweepTheLineOfAWebhookThatHangs(t *testing.T) {
 	})
 }
 
-// Those whose turn is too far off come again behind those that stay, in their order, with no hole in between.
-func TestSlotsSendAwayInOrderRightBehindThoseThatStay(t *testing.T) {
+// Those whose turn is too far off come again soon behind those that stay, in their order: first those with a reservation.
+func TestSlotsSendAwayInOrderBehindThoseThatStay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newClock()
 		slots := core.NewSlots(2, c.now)
-		const tasks = 50
+		const active, fresh, reserved, stay = 2, 40, 8, 4
 		a := newAttempts(t)
 		var mu sync.Mutex
 		again := make(map[int]time.Duration)
-		for i := range tasks {
-			take(slots, "w", core.Limits{}, func() { <-a.release }, func(at time.Time) {
-				mu.Lock()
-				defer mu.Unlock()
-				again[i] = at.Sub(c.now())
+		for i := range active + fresh + reserved {
+			slots.Take("w", core.Limits{}, core.Turn{
+				Reserved: i >= active+fresh,
+				Run: func() core.Verdict {
+					<-a.release
+					return core.VerdictSuccess
+				},
+				Away: func(at time.Time) {
+					mu.Lock()
+					defer mu.Unlock()
+					again[i] = at.Sub(c.now())
+				},
 			})
 		}
 		c.advance(time.Second) // an attempt takes that at least, so the line gets on by one in half a second
 		slots.Sweep()
 		synctest.Wait()
-		const apart, stay = time.Second / 2, 4
 		mu.Lock()
 		defer mu.Unlock()
-		require.Len(t, again, tasks-2-stay)
-		for n := 1; n <= len(again); n++ {
-			require.Equal(t, time.Duration(stay+1+n)*apart, again[1+stay+n], "the %d. that is sent away", n)
+		want := make(map[int]time.Duration)
+		for i := range reserved - stay {
+			want[active+fresh+stay+i] = time.Duration(stay+2+i) * time.Second / 2
 		}
+		for i := range fresh {
+			want[active+i] = time.Duration(reserved+2+i) * time.Second / 2
+		}
+		require.Equal(t, want, again)
 		a.end()
 	})
 }

@@ -12,53 +12,67 @@ import (
 // feedAhead is how far off a timer must be to be made due before its time.
 const feedAhead = time.Second
 
-// Feed makes deliveries due now that wait because their webhook had no slot for them, those that have waited longest
-// first, and returns how many: up to so many, of those before all that are the part of this process, of which rank and
-// count tell. The others may not know that there is anything to be had. Retries and what is parked keep their time.
+// Feed makes deliveries due now that wait because their webhook had no slot for them, up to so many, those that have waited
+// longest first, and returns how many: first of this process's part, of which rank and count tell, then of the parts of
+// other processes, which may not know that there is room. Retries and what is parked keep their time.
 func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int) (int, error) {
-	filter := bus.RetryTimersFilter(bus.AnyToken, webhook)
-	var fed atomic.Int64
-	enough := func() bool { return int(fed.Load()) >= tasks }
-	feed := func(ctx context.Context, timer bus.StoredMsg) error {
-		if enough() {
-			return nil
-		}
-		done, err := q.feed(ctx, &timer)
-		if done {
-			fed.Add(1)
-		}
-		return err
+	f := &feeding{queue: q, webhook: webhook, tasks: int64(tasks), most: max(2*tasks*count, drainBatch), batch: min(tasks*count, drainBatch)}
+	own := func(timer *bus.StoredMsg) bool { return timer.Sequence%uint64(count) == uint64(rank) } //nolint:gosec // G115: a share
+	err := f.run(ctx, own)
+	if err == nil && count > 1 && !f.enough() {
+		err = f.run(ctx, func(timer *bus.StoredMsg) bool { return !own(timer) })
 	}
-	for from, read := uint64(1), 0; !enough() && read < 2*tasks*count; {
-		timers, err := q.timers.Batch(ctx, filter, from, min(tasks*count, drainBatch))
+	return int(f.fed.Load()), err
+}
+
+// feeding is what is done for one webhook at a time.
+type feeding struct {
+	queue       *Queue
+	webhook     string
+	tasks       int64 // that are wanted
+	most, batch int   // timers that are read, in all and at a time
+	fed         atomic.Int64
+}
+
+func (f *feeding) enough() bool { return f.fed.Load() >= f.tasks }
+
+// run makes due what waits and is of one part.
+func (f *feeding) run(ctx context.Context, part func(timer *bus.StoredMsg) bool) error {
+	filter := bus.RetryTimersFilter(bus.AnyToken, f.webhook)
+	for from, read := uint64(1), 0; !f.enough() && read < f.most; {
+		timers, err := f.queue.timers.Batch(ctx, filter, from, f.batch)
 		if err != nil {
-			return int(fed.Load()), fmt.Errorf("read what waits for a webhook: %w", err)
+			return fmt.Errorf("read what waits for a webhook: %w", err)
 		}
 		if len(timers) == 0 {
-			break
+			return nil
 		}
 		read += len(timers)
 		from = timers[len(timers)-1].Sequence + 1
-		own, others := divide(timers, rank, count)
-		for _, part := range [...][]bus.StoredMsg{own, others} {
-			if err := several(ctx, part, feed); err != nil {
-				return int(fed.Load()), err
+		err = several(ctx, timers, func(ctx context.Context, timer bus.StoredMsg) error {
+			if !part(&timer) {
+				return nil
 			}
+			return f.one(ctx, &timer)
+		})
+		if err != nil {
+			return err
 		}
 	}
-	return int(fed.Load()), nil
+	return nil
 }
 
-// divide tells the timers that are the part of one process of several from those of the others.
-func divide(timers []bus.StoredMsg, rank, count int) (own, others []bus.StoredMsg) {
-	for _, timer := range timers {
-		if timer.Sequence%uint64(count) == uint64(rank) { //nolint:gosec // G115: a share
-			own = append(own, timer)
-		} else {
-			others = append(others, timer)
-		}
+// one makes one timer due, unless there are enough.
+func (f *feeding) one(ctx context.Context, timer *bus.StoredMsg) error {
+	if f.fed.Add(1) > f.tasks { // claimed before it is known whether it can be done, as others do the same
+		f.fed.Add(-1)
+		return nil
 	}
-	return own, others
+	done, err := f.queue.feed(ctx, timer)
+	if !done {
+		f.fed.Add(-1)
+	}
+	return err
 }
 
 // feed makes one timer due. It reports false for one that keeps its time, or was fired or changed in between.
@@ -70,5 +84,6 @@ func (q *Queue) feed(ctx context.Context, msg *bus.StoredMsg) (bool, error) {
 	timer.Task.SlotAt = q.now() // it goes before those that come now
 	limited, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	return q.replace(limited, timer.subject, timer.Sequence, timer.Task)
+	ack, err := q.replace(limited, timer.subject, timer.Sequence, timer.Task)
+	return ack != nil && !ack.Duplicate, err // a duplicate was fed by another process
 }

@@ -1,6 +1,8 @@
 package natsbus
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,8 +42,10 @@ func TestFeedMakesDueWhatWaitsForASlot(t *testing.T) {
 	parts := func() (own, others int) {
 		timers, err := e.queue.timers.Batch(ctx, bus.RetryTimersFilter("acme", hook), 1, 2*waiting)
 		require.NoError(t, err)
-		of, rest := divide(timers, 1, 2)
-		return len(of), len(rest)
+		for _, timer := range timers {
+			own += int(timer.Sequence % 2)
+		}
+		return own, len(timers) - own
 	}
 	own, others := parts()
 	fed, err = e.queue.Feed(ctx, hook, 5, 1, 2)
@@ -51,9 +55,25 @@ func TestFeedMakesDueWhatWaitsForASlot(t *testing.T) {
 	left, untouched := parts()
 	require.Equal(t, own-5, left)
 	require.Equal(t, others, untouched)
-	fed, err = e.queue.Feed(ctx, hook, waiting, 1, 2)
+	fed, err = e.queue.Feed(ctx, hook, 1, 7, 8)
 	require.NoError(t, err)
-	require.Equal(t, waiting-15, fed)
+	require.Equal(t, 1, fed, "not as many as there are processes, though a look at so many finds none of its own")
+	require.Eventually(t, func() bool { return timers(hook) == waiting+2-16 }, patience, tick)
+
+	// All of several processes want all that there is: each timer is fed by one of them.
+	var all atomic.Int64
+	var feeds sync.WaitGroup
+	for rank := range 3 {
+		feeds.Go(func() {
+			fed, err := e.queue.Feed(ctx, hook, waiting, rank, 3)
+			if err != nil {
+				t.Error(err)
+			}
+			all.Add(int64(fed))
+		})
+	}
+	feeds.Wait()
+	require.EqualValues(t, waiting-16, all.Load())
 	require.Eventually(t, func() bool { return timers(hook) == 2 }, patience, tick)
 	e.timer(t, retry)
 	e.timer(t, parked)

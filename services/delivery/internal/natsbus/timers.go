@@ -110,29 +110,29 @@ func (q *Queue) Hasten(ctx context.Context, timer *Timer) (bool, error) {
 	task.SlotAt = time.Time{} // what was reserved for it is for later
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
-	done, err := q.replace(ctx, timer.subject, timer.Sequence, &task)
+	ack, err := q.replace(ctx, timer.subject, timer.Sequence, &task)
 	if err != nil {
 		return false, bus.PublishFault(errors.Unwrap(err))
 	}
-	return done, nil
+	return ack != nil, nil
 }
 
-// replace replaces a timer by one that is due now. It reports whether it was still there.
-func (q *Queue) replace(ctx context.Context, subject string, sequence uint64, task *core.Task) (bool, error) {
+// replace replaces a timer by one that is due now. There is no acknowledgement if it was not there any more.
+func (q *Queue) replace(ctx context.Context, subject string, sequence uint64, task *core.Task) (*jetstream.PubAck, error) {
 	msg := nats.NewMsg(subject)
 	msg.Header = encode(task)
 	msg.Data = task.Event
 	bus.ScheduleRetry(msg, q.now(), bus.RetryDueSubject(task.Lane, task.Organization, task.Webhook))
-	_, err := q.js.PublishMsg(ctx, msg,
+	ack, err := q.js.PublishMsg(ctx, msg,
 		jetstream.WithMsgID(bus.ReplacementMsgID(bus.StreamRetries, sequence)),
 		jetstream.WithExpectLastSequencePerSubject(sequence))
 	if isOvertaken(err) {
-		return false, nil
+		return nil, nil //nolint:nilnil // as said above
 	}
 	if err != nil {
-		return false, fmt.Errorf("make timer %d due: %w", sequence, err)
+		return nil, fmt.Errorf("make timer %d due: %w", sequence, err)
 	}
-	return true, nil
+	return ack, nil
 }
 
 // isOvertaken reports whether a message was refused because the one that it should replace is not there any more.

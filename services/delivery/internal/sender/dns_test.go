@@ -168,23 +168,34 @@ func TestSendToANameWhoseServerNeverAnswers(t *testing.T) {
 // The lookup can be told of as failed just before the attempt is.
 func TestAttemptWhoseTimeEndsWithItsLookup(t *testing.T) {
 	t.Parallel()
-	for _, told := range []bool{false, true} {
-		ctx, cancel := context.WithDeadline(t.Context(), time.Now())
-		defer cancel()
-		_, tr := newTrace(ctx)
-		tr.hooks.GetConn("receiver.example:443")
-		tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
-		if told {
-			tr.hooks.DNSDone(httptrace.DNSDoneInfo{Err: context.DeadlineExceeded})
-		}
-		class, _ := classify(ctx.Err(), time.Second, tr.stage())
-		require.Equal(t, core.ErrorDNS, class, "%t", told)
-		tr.hooks.GetConn("receiver.example:443")
-		tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
-		tr.hooks.DNSDone(httptrace.DNSDoneInfo{})
-		class, _ = classify(ctx.Err(), time.Second, tr.stage())
-		require.Equal(t, core.ErrorTimeout, class)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	_, tr := newTrace(ctx)
+	class := func() string {
+		found, _ := classify(ctx.Err(), time.Second, tr.stage())
+		return found
 	}
+	look := func() {
+		tr.hooks.GetConn("receiver.example:443")
+		tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
+	}
+	look()
+	require.Equal(t, core.ErrorDNS, class(), "it goes on")
+	tr.hooks.DNSDone(httptrace.DNSDoneInfo{Err: context.DeadlineExceeded})
+	require.Equal(t, core.ErrorDNS, class(), "it has failed")
+
+	ours, _ := net.Pipe()
+	t.Cleanup(func() { require.NoError(t, ours.Close()) })
+	tr.hooks.GotConn(httptrace.GotConnInfo{Conn: ours, Reused: true})
+	require.Equal(t, core.ErrorTimeout, class(), "it was not needed: another connection has become free")
+
+	look()
+	tr.hooks.DNSDone(httptrace.DNSDoneInfo{Err: context.DeadlineExceeded})
+	tr.hooks.GetConn("receiver.example:443")
+	require.Equal(t, core.ErrorTimeout, class(), "a new one has not begun")
+	tr.hooks.DNSStart(httptrace.DNSStartInfo{Host: "receiver.example"})
+	tr.hooks.DNSDone(httptrace.DNSDoneInfo{})
+	require.Equal(t, core.ErrorTimeout, class(), "it has succeeded")
 }
 
 func TestSendToANameThatChangesItsAddress(t *testing.T) {

@@ -98,7 +98,7 @@ func (t *trace) getConn(address string) {
 func (t *trace) gotConn(info httptrace.GotConnInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.got = true
+	t.got, t.noAddress = true, false
 	t.remote = info.Conn.RemoteAddr().String()
 	if info.Reused {
 		t.dns, t.connect, t.tls = phase{}, phase{}, phase{}
