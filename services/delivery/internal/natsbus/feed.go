@@ -12,11 +12,17 @@ import (
 // feedAhead is how far off a timer must be to be made due before its time.
 const feedAhead = time.Second
 
+// minFeedBatch is how many timers are read at once at least: many may be such as keep their time.
+const minFeedBatch = 32
+
 // Feed makes deliveries due now that wait because their webhook had no slot for them, up to so many, those that have waited
 // longest first, and returns how many: first of this process's part, of which rank and count tell, then of the parts of
 // other processes, which may not know that there is room. Retries and what is parked keep their time.
 func (q *Queue) Feed(ctx context.Context, webhook string, tasks, rank, count int) (int, error) {
-	f := &feeding{queue: q, webhook: webhook, tasks: int64(tasks), most: max(2*tasks*count, drainBatch), batch: min(tasks*count, drainBatch)}
+	f := &feeding{
+		queue: q, webhook: webhook, tasks: int64(tasks),
+		most: max(2*tasks*count, drainBatch), batch: min(max(tasks*count, minFeedBatch), drainBatch),
+	}
 	own := func(timer *bus.StoredMsg) bool { return timer.Sequence%uint64(count) == uint64(rank) } //nolint:gosec // G115: a share
 	err := f.run(ctx, own)
 	if err == nil && count > 1 && !f.enough() {

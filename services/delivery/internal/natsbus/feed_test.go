@@ -57,7 +57,7 @@ func TestFeedMakesDueWhatWaitsForASlot(t *testing.T) {
 	require.Equal(t, others, untouched)
 	fed, err = e.queue.Feed(ctx, hook, 1, 7, 8)
 	require.NoError(t, err)
-	require.Equal(t, 1, fed, "not as many as there are processes, though a look at so many finds none of its own")
+	require.Equal(t, 1, fed, "not as many as there are processes")
 	require.Eventually(t, func() bool { return timers(hook) == waiting+2-16 }, patience, tick)
 
 	// All of several processes want all that there is: each timer is fed by one of them.
