@@ -265,7 +265,7 @@ func TestRejectThatIsCorrectedTwiceAtOnceIsTheEventOfOneOfThem(t *testing.T) {
 	stream, err := e.js.Stream(t.Context(), bus.StreamEvents)
 	require.NoError(t, err)
 	require.NoError(t, stream.SecureDeleteMsg(t.Context(), sequence))
-	_, err = resubmit(event("bk_1", "meeting.booked", `{"title":"second"}`))
-	require.NoError(t, err, "it was erased meanwhile")
+	_, err = resubmit(first)
+	require.True(t, fault.Is(err, fault.NotFound), "it was erased meanwhile: %v", err)
 	require.Zero(t, e.stored(t))
 }

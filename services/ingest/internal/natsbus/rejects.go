@@ -88,7 +88,8 @@ func rejectOf(organization string, msg bus.StoredMsg) core.Reject {
 
 // Resubmit publishes an event in the place of a reject, which is none any more then. It returns the event's sequence in
 // EVENTS. Doing it twice publishes one event within the dedup window. Errors: fault.Aborted when another event was
-// published in its place a moment ago, fault.Unavailable, fault.ResourceExhausted, or the context's.
+// published in its place a moment ago, fault.NotFound when that was erased since, fault.Unavailable,
+// fault.ResourceExhausted, or the context's.
 func (r *Rejects) Resubmit(ctx context.Context, reject *core.Reject, event *core.Event) (uint64, error) {
 	msg := nats.NewMsg(bus.EventSubject(reject.Organization, event.Type))
 	msg.Data = event.Raw
@@ -110,16 +111,13 @@ func (r *Rejects) Resubmit(ctx context.Context, reject *core.Reject, event *core
 	return ack.Sequence, nil
 }
 
-// requireSame returns an error if what was published before in an event's place is not that event. What has been erased
-// since is nobody's any more.
+// requireSame returns an error if what was published before in an event's place is not that event, or is gone already.
 func (r *Rejects) requireSame(ctx context.Context, sequence uint64, event *core.Event) error {
 	published, err := (&Events{JetStream: r.JetStream}).Event(ctx, sequence)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
-	case !bytes.Equal(published.Body, event.Raw):
+	}
+	if !bytes.Equal(published.Body, event.Raw) {
 		return fault.New(fault.Aborted, "RESUBMITTED_OTHERWISE", "somebody else has resubmitted the reject a moment ago, with another event")
 	}
 	return nil
