@@ -30,20 +30,35 @@ type Index struct {
 	organizations map[string]bool // whether their plan has webhooks
 	webhooks      map[string]*Webhook
 	owned         map[string]map[string]*Webhook // by organization
-	// asked has for each trigger and group the webhooks that ask for it, in the order of their ids. As the triggers
+	// asked has for each question the webhooks that ask it, in the order of their ids. As the triggers and the event types
 	// of a webhook do not overlap, an event finds no webhook twice.
 	asked map[question][]*Webhook
 }
 
-// question is what a webhook asks for, and what an event answers: a trigger, or a group of them as `meeting.`.
-type question struct{ organization, trigger string }
+// question is what a webhook asks for, and what an event answers: a trigger, or a group of them as `meeting.`, with an
+// event type, or with any.
+type question struct{ organization, trigger, eventType string }
 
-// asking returns the question of a trigger or a group.
-func asking(organization, asked string) question {
-	if isGroup(asked) {
-		asked = asked[:len(asked)-1]
+// anyEventType is asked by webhooks that want all, or so many that they are not worth a question each: the rule looks
+// at those.
+const anyEventType = ""
+
+// questions are what a webhook asks.
+func (w *Webhook) questions(yield func(question) bool) {
+	eventTypes := w.EventTypes
+	if len(eventTypes) == 0 || len(eventTypes) > fewChoices {
+		eventTypes = []string{anyEventType}
 	}
-	return question{organization, asked}
+	for _, trigger := range w.Triggers {
+		if isGroup(trigger) {
+			trigger = trigger[:len(trigger)-1]
+		}
+		for _, eventType := range eventTypes {
+			if !yield(question{w.Organization, trigger, eventType}) {
+				return
+			}
+		}
+	}
 }
 
 // NewIndex makes an empty index.
@@ -88,7 +103,7 @@ func (i *Index) Match(organization string, event *Event) Match {
 	m := matching{event: event, backlog: i.backlog}
 	var match Match
 	var candidates [maxQuestions][]*Webhook
-	match.Revision = i.candidates(organization, event.Type, &candidates)
+	match.Revision = i.candidates(organization, event, &candidates)
 	// Without the lock: a filter takes its time. What the lists hold is never changed.
 	for _, list := range candidates {
 		for _, w := range list {
@@ -106,25 +121,32 @@ func (i *Index) Match(organization string, event *Event) Match {
 	return match
 }
 
-// maxQuestions is how many questions an event answers: its trigger, of at most four tokens, and the groups above.
-const maxQuestions = 4
+// maxQuestions is how many questions an event answers: its trigger, of at most four tokens, and the groups above, each
+// with its event type and with any.
+const maxQuestions = 8
 
-// candidates finds the webhooks that ask for a trigger.
-func (i *Index) candidates(organization, trigger string, found *[maxQuestions][]*Webhook) (revision int64) {
+// candidates finds the webhooks that ask what an event answers.
+func (i *Index) candidates(organization string, event *Event, found *[maxQuestions][]*Webhook) (revision int64) {
 	i.mu.RLock()
 	defer i.mu.RUnlock()
 	if !i.organizations[organization] {
 		return i.revision
 	}
 	n := 0
-	for at, c := range []byte(trigger) {
-		if c == '.' && at+1 < len(trigger) && n < maxQuestions-1 {
-			found[n] = i.asked[question{organization, trigger[:at+1]}]
-			n++
+	ask := func(trigger string) {
+		found[n] = i.asked[question{organization, trigger, anyEventType}]
+		if event.EventType != anyEventType {
+			found[n+1] = i.asked[question{organization, trigger, event.EventType}]
+		}
+		n += 2
+	}
+	for at, c := range []byte(event.Type) {
+		if c == '.' && at+1 < len(event.Type) && n < maxQuestions-2 {
+			ask(event.Type[:at+1])
 		}
 	}
-	if !strings.HasSuffix(trigger, ".") {
-		found[n] = i.asked[question{organization, trigger}]
+	if !strings.HasSuffix(event.Type, ".") {
+		ask(event.Type)
 	}
 	return i.revision
 }
@@ -181,8 +203,7 @@ func (i *Index) Reset(all Change, revision int64) {
 	for _, w := range all.Webhooks {
 		w := ready(w)
 		i.own(w)
-		for _, trigger := range w.Triggers {
-			q := asking(w.Organization, trigger)
+		for q := range w.questions {
 			i.asked[q] = append(i.asked[q], w) // nobody has these lists yet
 		}
 	}
@@ -245,8 +266,7 @@ func (i *Index) own(w *Webhook) {
 
 func (i *Index) put(w *Webhook) {
 	i.own(w)
-	for _, trigger := range w.Triggers {
-		q := asking(w.Organization, trigger)
+	for q := range w.questions {
 		// Readers may hold the old list, so a new one takes its place.
 		at, _ := slices.BinarySearchFunc(i.asked[q], w, byID)
 		i.asked[q] = slices.Insert(slices.Clone(i.asked[q]), at, w)
@@ -262,8 +282,7 @@ func (i *Index) remove(id string) {
 	if delete(i.owned[w.Organization], id); len(i.owned[w.Organization]) == 0 {
 		delete(i.owned, w.Organization)
 	}
-	for _, trigger := range w.Triggers {
-		q := asking(w.Organization, trigger)
+	for q := range w.questions {
 		at, found := slices.BinarySearchFunc(i.asked[q], w, byID)
 		switch {
 		case !found:
@@ -279,8 +298,8 @@ func (i *Index) removeOrganization(organization string) {
 	delete(i.organizations, organization)
 	for id, w := range i.owned[organization] {
 		delete(i.webhooks, id)
-		for _, trigger := range w.Triggers {
-			delete(i.asked, asking(organization, trigger)) // all that ask are its own
+		for q := range w.questions {
+			delete(i.asked, q) // all that ask are its own
 		}
 	}
 	delete(i.owned, organization)

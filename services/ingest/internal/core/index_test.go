@@ -101,6 +101,7 @@ var (
 	groups        = []string{"t.*", "t.2.*", "t.2.x.*", "custom.*", "custom.t.*"}
 	teams         = []string{"red", "blue", "green"}
 	eventTypes    = []string{"intro", "demo"}
+	manyTypes     = []string{"c1", "c2", "c3", "c4", "c5", "c6", "c7", "demo", "intro", "z"} // more than are looked up
 )
 
 func some(of []string, label string, t *rapid.T) []string {
@@ -114,7 +115,7 @@ func webhooks() *rapid.Generator[core.Webhook] {
 			Organization: rapid.SampledFrom(organizations).Draw(t, "organization"),
 			Triggers:     append(some(triggers, "triggers", t), some(groups, "groups", t)...),
 			Teams:        some(teams, "teams", t),
-			EventTypes:   some(eventTypes, "event types", t),
+			EventTypes:   append(some(eventTypes, "event types", t), rapid.SampledFrom([][]string{nil, nil, manyTypes}).Draw(t, "more")...),
 			Filter:       rapid.SampledFrom([]core.Filter{nil, nil, rule("yes"), rule("no"), rule("fail"), rule("e1")}).Draw(t, "filter"),
 			Paused:       rapid.Bool().Draw(t, "paused"),
 			Disabled:     rapid.Bool().Draw(t, "disabled"),
