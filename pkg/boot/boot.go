@@ -80,7 +80,7 @@ func Main[C any](
 	defer stop()
 	// Signals that nobody waits for any more do what they do by default.
 	context.AfterFunc(ctx, stop)
-	tuning := new(garbage)
+	tuning := newGarbage()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(maxGarbage)
 		tuned := make(chan struct{})

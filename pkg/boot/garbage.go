@@ -19,18 +19,22 @@ const (
 	garbagePeriod = time.Second
 )
 
-// What is allowed beyond that is used by a process that is busy: it collects what it allocates in allowedTime at once. Of
-// what it allocated per second before, a part counts for a while.
+// What is allowed beyond that is used by a process that is busy: it collects what it allocates in allowedTime at once. What
+// it allocated per second before counts for some minutes more: memory that is given back to the system, and taken again a
+// little later, costs more than what is collected in it.
 const (
 	allowedTime    = 3 * time.Second
-	garbageDecline = 2
+	garbageDecline = 256     // this part is forgotten each second: half of it in three minutes
 	leastKept      = 4 << 20 // bytes: with less, Go takes so much
 )
 
 // garbage decides how much of it a process may have.
 type garbage struct {
 	allowed atomic.Uint64 // bytes, however little is kept
+	decline uint64        // the part of the rate of allocation that is forgotten each second
 }
+
+func newGarbage() *garbage { return &garbage{decline: garbageDecline} }
 
 // percent is what GOGC is to be when so many bytes are kept, stacks and globals included, and so many are allocated per second.
 func (g *garbage) percent(kept, perSecond uint64) int {
@@ -61,7 +65,7 @@ func (g *garbage) run(ctx context.Context) {
 		seconds := max(time.Since(at), garbagePeriod/2).Seconds()
 		current := uint64(float64(sample[0].Value.Uint64()-allocated) / seconds)
 		allocated, at = sample[0].Value.Uint64(), time.Now()
-		perSecond = max(current, perSecond/garbageDecline)
+		perSecond = max(current, perSecond-perSecond/g.decline)
 		kept := sample[1].Value.Uint64() + sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		// A small change is not worth it: each stops the world.
 		if wanted := g.percent(kept, perSecond); wanted < now*4/5 || wanted > now*5/4 {

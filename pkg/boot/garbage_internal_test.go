@@ -36,6 +36,7 @@ func TestGarbageIsTuned(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	runtime, _ := setup(t)
+	runtime.garbage.decline = 2
 	tuned := make(chan struct{})
 	go func() {
 		defer close(tuned)

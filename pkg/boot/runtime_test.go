@@ -24,7 +24,7 @@ import (
 func setup(t *testing.T) (*Runtime, *output) {
 	t.Helper()
 	out := &output{}
-	return newRuntime("test", slog.New(slog.NewJSONHandler(out, nil)), new(garbage)), out
+	return newRuntime("test", slog.New(slog.NewJSONHandler(out, nil)), newGarbage()), out
 }
 
 // ended is a context that has ended.
