@@ -139,7 +139,7 @@ Isolation: 1,000 webhooks; %s deliveries/s offered for %s (%s asked for), each e
 alone (85 %% of the rate), then the same with bad neighbours: 10 %% to 20 endpoints that accept the connection and never
 answer, 5 %% to refused ports, and %s deliveries that one webhook, whose endpoint takes %s to answer, has received at once,
 all of them fanned out before. From when an event was due to be published until its receipt. The receiver of the healthy
-ones reads requests with net/http and answers by itself, so that it takes little of the cores that all share.
+ones reads of a request its path and its body, so that it takes little of the cores that all share.
 
 `, grouped(int64(i.rate)), i.config.Time, grouped(int64(i.config.Rate)), grouped(int64(i.config.Burst)), slowAnswer)
 	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', tabwriter.AlignRight)
