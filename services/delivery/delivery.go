@@ -40,7 +40,7 @@ type Deps struct {
 	Registry     prometheus.Registerer
 	DB           *pgxpool.Pool
 	NATS         *nats.Conn
-	Scans        *nats.Conn               // to read and to count many messages: nothing is to wait behind that
+	Scans        *nats.Conn               // to read many messages, and to count them: nothing is to wait behind that
 	Listener     net.Listener             // for gRPC
 	Subscription grpc.ClientConnInterface // with the service token
 	Grace        time.Duration            // how long a stop may take
@@ -229,7 +229,7 @@ func (s *Service) register(ctx context.Context, store *pgstore.Store, queue *nat
 // recorder makes what writes records, and reports what follows from them.
 func (s *Service) recorder(store *pgstore.Store) *recorder.Recorder {
 	return &recorder.Recorder{
-		JetStream:     s.js,
+		JetStream:     s.scans, // what it catches up with is not to stand before deliveries
 		Store:         store,
 		Configuration: s.hooks,
 		Loaded:        s.loaded,

@@ -20,8 +20,9 @@ const (
 	batchSize  = 500
 	batchDelay = 20 * time.Millisecond
 	batchBytes = 8 << 20
-	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have.
-	pullBytes = 8 << 20
+	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have, and is sent
+	// at once when the recorder catches up, while others wait for the server.
+	pullBytes = 2 << 20
 )
 
 // consumerLife is how long the server keeps the consumer of an instance that has gone away.
