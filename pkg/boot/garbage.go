@@ -45,6 +45,9 @@ func (g *garbage) percent(kept, perSecond uint64) int {
 	return int(max(inProportion, busy)) //nolint:gosec // G115: at most what is allowed, times 100
 }
 
+// remembered is what counts as allocated per second, one second after it was so much.
+func (g *garbage) remembered(before, now uint64) uint64 { return max(now, before-before/g.decline) }
+
 // run has garbage collected as seldom as is reasonable for what the process keeps and allocates, until the context ends.
 func (g *garbage) run(ctx context.Context) {
 	sample := []metrics.Sample{
@@ -65,7 +68,7 @@ func (g *garbage) run(ctx context.Context) {
 		seconds := max(time.Since(at), garbagePeriod/2).Seconds()
 		current := uint64(float64(sample[0].Value.Uint64()-allocated) / seconds)
 		allocated, at = sample[0].Value.Uint64(), time.Now()
-		perSecond = max(current, perSecond-perSecond/g.decline)
+		perSecond = g.remembered(perSecond, current)
 		kept := sample[1].Value.Uint64() + sample[2].Value.Uint64() + sample[3].Value.Uint64()
 		// A small change is not worth it: each stops the world.
 		if wanted := g.percent(kept, perSecond); wanted < now*4/5 || wanted > now*5/4 {

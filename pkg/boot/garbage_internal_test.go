@@ -29,6 +29,21 @@ func TestGarbageDependsOnWhatIsKeptAndAllocated(t *testing.T) {
 	}
 }
 
+func TestWhatABusyProcessAllocatedCountsForMinutes(t *testing.T) {
+	t.Parallel()
+	const before = 100 << 20
+	g, rate := newGarbage(), uint64(before)
+	require.EqualValues(t, 2*before, g.remembered(before, 2*before))
+	for range 60 {
+		rate = g.remembered(rate, 1)
+	}
+	require.Greater(t, rate, uint64(before*3/4), "after a minute")
+	for range 14 * 60 {
+		rate = g.remembered(rate, 1)
+	}
+	require.Less(t, rate, uint64(before/20), "after a quarter of an hour")
+}
+
 // Not parallel: it is a setting of the process.
 func TestGarbageIsTuned(t *testing.T) {
 	before := debug.SetGCPercent(maxGarbage)
