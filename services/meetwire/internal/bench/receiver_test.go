@@ -94,6 +94,19 @@ func requireCountsOnce(t *testing.T, light bool) {
 	require.WithinRange(t, got.Last, before, time.Now())
 }
 
+func TestLightReceiverVerifiesOverAConnectionThatItHas(t *testing.T) {
+	t.Parallel()
+	client, send := setupReceiver(t, true)
+	for _, verify := range []bool{false, true} {
+		phase, err := client.begin(t.Context(), 1, 1, verify)
+		require.NoError(t, err)
+		require.Equal(t, 200, send(0, mark{phase, 0, time.Now()}, verify))
+		got, err := client.all(t.Context(), 1, time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, 1, got.Arrived)
+	}
+}
+
 func TestReceiverSeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, wrong := range map[string]func(send func(int, mark, bool) int, phase int){

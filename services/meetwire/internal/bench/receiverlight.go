@@ -34,7 +34,10 @@ func (r *receiver) converse(conn net.Conn) {
 	answer := []byte(accepted)
 	var body []byte
 	for {
-		var err error
+		_, err := reader.Peek(1) // before a request comes its phase may not have begun
+		if err != nil {
+			return
+		}
 		if r.counting.Load().Verify {
 			err = r.readWhole(reader)
 		} else {
