@@ -16,7 +16,7 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/pgstore"
 )
 
-// benchRecords is a full batch of a hundred webhooks.
+// benchRecords is a batch of a hundred webhooks.
 func benchRecords(webhooks []string, sequence int64) []*deliveryv1.Record {
 	records := make([]*deliveryv1.Record, 500)
 	for i := range records {
@@ -39,7 +39,7 @@ func benchRecords(webhooks []string, sequence int64) []*deliveryv1.Record {
 	return records
 }
 
-// BenchmarkWrite stores full batches. Beside the time of all, Postgres included, it tells what this process takes.
+// BenchmarkWrite stores batches. Beside the time of all, Postgres included, it tells what this process takes.
 func BenchmarkWrite(b *testing.B) {
 	pool := pgtest.Database(b, "delivery", pgstore.Migrate)
 	store, ctx := pgstore.New(pool), b.Context()

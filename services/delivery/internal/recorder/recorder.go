@@ -133,7 +133,7 @@ func (r *Recorder) lead(ctx context.Context, position uint64) error {
 			r.Logger.WarnContext(ctx, "recorder's lease was not released", "error", err)
 		}
 	}()
-	tail := &tail{js: r.JetStream, logger: r.Logger, lag: r.Lag}
+	tail := &tail{js: r.JetStream, logger: r.Logger, lag: r.Lag, bounds: defaultBounds()}
 	defer tail.close()
 	return r.follow(ctx, tail, position)
 }

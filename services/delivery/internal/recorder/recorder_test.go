@@ -28,7 +28,7 @@ func TestRecordsReachPostgres(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
-	before := e.publish(t, 2100) // more than a batch
+	before := e.publish(t, 2500) // more than a batch
 	first := run(t, grace, e.recorder(pgstore.New(pool)))
 	ids := append(before, e.publish(t, 50)...)
 	requireStored(t, pool, ids)
@@ -143,7 +143,7 @@ func TestRecorderCatchesUpAfterPostgresWasAway(t *testing.T) {
 	requireStored(t, pool, ids)
 
 	require.NoError(t, server.Stop(newContext(t)))
-	ids = append(ids, e.publish(t, 600)...)
+	ids = append(ids, e.publish(t, 2100)...)
 	require.Eventually(t, func() bool { return strings.Contains(e.log.String(), "will be tried again") }, patience, tick)
 	pgtest.Restart(t, server)
 	requireStored(t, pool, ids)
@@ -162,7 +162,7 @@ func TestRecorderGoesOnAfterNATSWasAway(t *testing.T) {
 	require.Eventually(t, func() bool { return !e.js.Conn().IsConnected() }, patience, tick)
 	e.server.Restart(t)
 	require.Eventually(t, e.js.Conn().IsConnected, patience, tick) // what is published to a connection that breaks is lost
-	ids = append(ids, e.publish(t, 600)...)
+	ids = append(ids, e.publish(t, 2100)...)
 	requireStored(t, pool, ids)
 	e.requireSettled(t, pool)
 }
@@ -253,7 +253,7 @@ func TestStopWritesWhatWasPublishedBefore(t *testing.T) {
 	ids := e.publish(t, 30)
 	running := run(t, grace, e.recorder(store))
 	<-store.entered
-	ids = append(ids, e.publish(t, 700)...)
+	ids = append(ids, e.publish(t, 2100)...)
 	running.cancel()
 	close(store.release)
 	require.NoError(t, running.stop())

@@ -15,15 +15,28 @@ import (
 	deliveryv1 "github.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1"
 )
 
-// Bounds of a batch: whichever is reached first.
-const (
-	batchSize  = 500
-	batchDelay = 20 * time.Millisecond
-	batchBytes = 8 << 20
-	// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have, and is sent
-	// at once when the recorder catches up, while others wait for the server.
-	pullBytes = 2 << 20
-)
+// bounds are those of a batch, which ends at the first that is reached.
+type bounds struct {
+	records, bytes int
+	// delay is how long the first record waits for others. A batch costs as much as some ninety records do, however few are in
+	// it: where many have come by then, all wait for longer.
+	delay, longer time.Duration
+	many          int
+	// idle is when a batch ends whatever has come, so that the lease is prolonged.
+	idle time.Duration
+}
+
+func defaultBounds() bounds {
+	return bounds{
+		records: 2000, bytes: 8 << 20,
+		delay: 20 * time.Millisecond, longer: 250 * time.Millisecond, many: 5,
+		idle: leaseEvery,
+	}
+}
+
+// pullBytes is how much is on its way here, or waits for its batch. It must be more than a message may have, and is sent at
+// once when the recorder catches up, while others wait for the server.
+const pullBytes = 2 << 20
 
 // consumerLife is how long the server keeps the consumer of an instance that has gone away.
 const consumerLife = time.Minute
@@ -54,6 +67,7 @@ type tail struct {
 	js     jetstream.JetStream
 	logger *slog.Logger
 	lag    prometheus.Gauge
+	bounds bounds
 
 	messages jetstream.MessagesContext // nil: must be opened
 	incoming chan jetstream.Msg        // closed at the end of messages
@@ -73,10 +87,10 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 		}
 	}
 	var batch []entry
-	idle := time.NewTimer(leaseEvery)
+	idle := time.NewTimer(t.bounds.idle)
 	defer idle.Stop()
-	var full <-chan time.Time
-	for bytes := 0; len(batch) < batchSize && bytes < batchBytes; {
+	var full, fuller <-chan time.Time
+	for bytes := 0; len(batch) < t.bounds.records && bytes < t.bounds.bytes; {
 		select {
 		case msg, ok := <-t.incoming:
 			if !ok {
@@ -90,12 +104,14 @@ func (t *tail) next(ctx context.Context, position uint64) ([]entry, error) {
 				return nil, err
 			}
 			batch, bytes = append(batch, e), bytes+e.bytes
-			if full == nil {
-				timer := time.NewTimer(batchDelay)
-				defer timer.Stop()
-				full = timer.C
+			if len(batch) == 1 {
+				full, fuller = time.After(t.bounds.delay), time.After(t.bounds.longer)
 			}
 		case <-full:
+			if len(batch) < t.bounds.many {
+				return batch, nil
+			}
+		case <-fuller:
 			return batch, nil
 		case <-idle.C:
 			return batch, nil
