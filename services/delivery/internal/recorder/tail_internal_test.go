@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/meetwire/meetwire/pkg/bus"
@@ -58,7 +59,8 @@ func TestBatchTakesWhatComesMeanwhile(t *testing.T) {
 	follow.lag = left
 	taken := make(chan []entry, 1)
 	go func() {
-		batch, _ := follow.next(ctx, 0)
+		batch, err := follow.next(ctx, 0)
+		assert.NoError(t, err)
 		taken <- batch
 	}()
 	require.Eventually(t, func() bool { return left.records.Load() == 0 }, 20*time.Second, 10*time.Millisecond)
