@@ -16,6 +16,7 @@ const (
 	HeaderAttemptBase    = "Meetwire-Attempt-Base"    // decimal; attempts that use up no retries, such as those before the last replay
 	HeaderRunAt          = "Meetwire-Run-At"          // RFC 3339; when it was last sent anew: replayed, resent or backfilled
 	HeaderSlotAt         = "Meetwire-Slot-At"         // RFC 3339; the time for which a slot was reserved
+	HeaderRecorded       = "Meetwire-Recorded"        // a record tells of the delivery already
 	HeaderReason         = "Meetwire-Reason"          // of a dead letter or a reject
 	HeaderField          = "Meetwire-Field"           // of a reject: a JSON pointer to what is at fault; empty: the whole
 	HeaderDetail         = "Meetwire-Detail"          // of a reject: what is wrong with it

@@ -58,6 +58,7 @@ type Service struct {
 	metrics      *metrics
 	members      *bus.Membership
 	slots        *core.Slots
+	strain       *core.Strain
 	isolation    *isolationMetrics
 	server       *grpc.Server
 	pace         pace
@@ -97,6 +98,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	s := &Service{
 		config: config, deps: deps, js: js, scans: scans, metrics: newMetrics(deps.Registry), members: members, slots: newSlots(config),
 		subscription: configv1.NewConfigServiceClient(deps.Subscription),
+		strain:       core.NewStrain(time.Now),
 		pace:         pace{sweeps: natsbus.SweepPeriod, sweepNow: time.Now, backlog: natsbus.MaxBacklog},
 	}
 	s.isolation = newIsolationMetrics(deps.Registry, s.slots, members)
@@ -166,6 +168,7 @@ func (s *Service) Run(ctx context.Context) error {
 		Now:      time.Now,
 		NewID:    newID,
 		Tend:     s.tender.tend,
+		Came:     s.strain.Came,
 		Observe:  s.observe,
 		Deferred: s.isolation.deferred,
 		Buried:   func(reason string) { s.isolation.deadLetters.WithLabelValues(reason).Inc() },
@@ -237,10 +240,12 @@ func (s *Service) recorder(store *pgstore.Store) *recorder.Recorder {
 			Findings: store, Subscription: s.subscription, Configuration: s.hooks, Logger: s.deps.Logger, Now: time.Now,
 			Reports: s.metrics.reports,
 		}),
-		Logger: s.deps.Logger,
-		Now:    time.Now,
-		Lag:    s.metrics.lag,
-		ID:     uuid.New(),
+		Strained: s.strain.Strained,
+		Logger:   s.deps.Logger,
+		Now:      time.Now,
+		Lag:      s.metrics.lag,
+		Yielded:  s.metrics.yielded,
+		ID:       uuid.New(),
 	}
 }
 

@@ -13,6 +13,7 @@ type metrics struct {
 	drained  prometheus.Counter
 	reports  *prometheus.CounterVec
 	lag      prometheus.Gauge
+	yielded  prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -38,8 +39,12 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "meetwire_delivery_recorder_lag_records",
 			Help: "Records that wait to be written to Postgres, as seen by the instance that writes them.",
 		}),
+		yielded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "meetwire_delivery_recorder_yielded_seconds_total",
+			Help: "How long records have waited because deliveries did.",
+		}),
 	}
-	registry.MustRegister(m.attempts, m.duration, m.drained, m.reports, m.lag)
+	registry.MustRegister(m.attempts, m.duration, m.drained, m.reports, m.lag, m.yielded)
 	return m
 }
 

@@ -12,8 +12,13 @@ const (
 // probeWait is for how long those who come while a probe is under way are sent away at most.
 const probeWait = 5 * time.Second
 
-// breakerSpacing keeps those who were sent away by a breaker from coming again all at once, only to be sent away again.
-const breakerSpacing = 5 * time.Millisecond
+// Those who were sent away by a breaker must not come again all at once, only to be sent away again: as soon as one may probe,
+// the others only cost, and as many webhooks as fail do so at the same time. When their webhook works again they are hastened
+// (see Hungry), unless it has a rate: then they keep their times.
+const (
+	breakerSpacing      = 50 * time.Millisecond
+	pacedBreakerSpacing = 5 * time.Millisecond
+)
 
 // A breaker remembers a few of the deliveries that wait, each for a while after it should have come again: it may
 // have gone to another process.

@@ -11,7 +11,7 @@ import (
 // conclude records an attempt and does what follows from it. The webhook is the one that the attempt was made with.
 func (e *Engine) conclude(ctx context.Context, task *Task, ticket Ticket, webhook *Webhook, attempt *Attempt) error {
 	if attempt.Succeeded() {
-		wait := e.Queue.Record(ctx, e.record(task, webhook, StateSucceeded, "", time.Time{}, attempt))
+		wait := e.tell(ctx, e.record(task, webhook, StateSucceeded, "", time.Time{}, attempt))
 		if ticket.Deliveries() > 1 {
 			// An earlier try may have failed, set a timer, and died before it could say so.
 			if err := e.Queue.Unschedule(ctx, task); err != nil {
@@ -31,7 +31,7 @@ func (e *Engine) conclude(ctx context.Context, task *Task, ticket Ticket, webhoo
 	if reason != "" {
 		return e.bury(ctx, task, ticket, webhook, reason, attempt)
 	}
-	wait := e.Queue.Record(ctx, e.record(task, webhook, StatePending, "", at, attempt))
+	wait := e.tell(ctx, e.record(task, webhook, StatePending, "", at, attempt))
 	if err := e.schedule(ctx, task, ticket, at, false); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (e *Engine) letter(
 		task.Event = event // a dead letter without its event still tells which one it was
 	}
 	task.SlotAt = time.Time{}
-	wait = e.Queue.Record(ctx, e.record(task, webhook, StateDeadLettered, reason, time.Time{}, attempt))
+	wait = e.tell(ctx, e.record(task, webhook, StateDeadLettered, reason, time.Time{}, attempt))
 	if err := e.Queue.DeadLetter(ctx, task, reason, e.Now(), replaces); err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func (e *Engine) drop(ctx context.Context, task *Task, attempt *Attempt) error {
 	if !e.Webhooks.HasOrganization(task.Organization) {
 		return e.Queue.Unschedule(ctx, task) // its records are being removed, or have been
 	}
-	wait := e.Queue.Record(ctx, e.record(task, nil, StateDropped, ReasonWebhookDeleted, time.Time{}, attempt))
+	wait := e.tell(ctx, e.record(task, nil, StateDropped, ReasonWebhookDeleted, time.Time{}, attempt))
 	if err := e.Queue.Unschedule(ctx, task); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (e *Engine) DropPending(ctx context.Context, organization, webhook string) 
 		return nil // its records are being removed, or have been
 	}
 	all := &Task{Organization: organization, Webhook: webhook}
-	return e.Queue.Record(ctx, e.record(all, nil, StateDropped, ReasonWebhookDeleted, time.Time{}, nil))()
+	return e.tell(ctx, e.record(all, nil, StateDropped, ReasonWebhookDeleted, time.Time{}, nil))()
 }
 
 // withoutEvent deals with a task whose event could not be read.
@@ -120,7 +120,7 @@ func (e *Engine) withoutEvent(ctx context.Context, task *Task, ticket Ticket, we
 
 // dropErased ends a delivery whose event was removed before its time.
 func (e *Engine) dropErased(ctx context.Context, task *Task) error {
-	wait := e.Queue.Record(ctx, e.record(task, nil, StateDropped, ReasonErased, time.Time{}, nil))
+	wait := e.tell(ctx, e.record(task, nil, StateDropped, ReasonErased, time.Time{}, nil))
 	if err := e.Queue.Unschedule(ctx, task); err != nil {
 		return err
 	}
@@ -157,6 +157,13 @@ func (e *Engine) answer(ctx context.Context, ticket Ticket, err error) {
 		e.Logger.ErrorContext(ctx, "delivery could not be settled", "message", ticket.ID(), "error", err)
 		ticket.Later(maxLater)
 	}
+}
+
+// tell publishes a record of a task. The returned function waits until that is done.
+func (e *Engine) tell(ctx context.Context, record *Record) (wait func() error) {
+	wait = e.Queue.Record(ctx, record)
+	record.Task.Recorded = true
+	return wait
 }
 
 func (e *Engine) record(task *Task, webhook *Webhook, state State, reason string, next time.Time, attempt *Attempt) *Record {

@@ -56,6 +56,8 @@ type Engine struct {
 	NewID func() string
 	// Tend has what waits for a webhook looked after, as its status demands. It does not block.
 	Tend func(organization, webhook string)
+	// Came, when set, is told of every delivery that is new, and when its event was accepted.
+	Came func(accepted time.Time)
 	// Observe is told about every attempt.
 	Observe func(task *Task, attempt *Attempt)
 	// Deferred, when set, is told about every task that found no slot: whether a timer was set for it, or its message
@@ -67,6 +69,9 @@ type Engine struct {
 
 // Handle takes over a task. It returns before the attempt has been made; the context is that of the attempt.
 func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
+	if e.Came != nil && task.fresh() && ticket.Deliveries() == 1 {
+		e.Came(task.AcceptedAt)
+	}
 	// The revision first: a change shows in the webhooks before it shows in the revision.
 	revision := e.Webhooks.Revision()
 	webhook, ok := e.Webhooks.Webhook(task.Webhook)
@@ -121,7 +126,7 @@ func (e *Engine) guard(ctx context.Context, ticket Ticket, part func()) {
 func (e *Engine) park(ctx context.Context, task *Task, ticket Ticket, webhook *Webhook) error {
 	wait := func() error { return nil }
 	if task.Attempts == 0 && !task.Parked {
-		wait = e.Queue.Record(ctx, e.record(task, webhook, StatePending, "", time.Time{}, nil))
+		wait = e.tell(ctx, e.record(task, webhook, StatePending, "", time.Time{}, nil))
 	}
 	task.SlotAt = time.Time{}
 	if err := e.schedule(ctx, task, ticket, e.Now().Add(parkTime), true); err != nil {
@@ -191,7 +196,7 @@ func (e *Engine) put(ctx context.Context, task *Task, ticket Ticket, at time.Tim
 			return e.schedule(ctx, task, ticket, at, false)
 		}
 		webhook, _ := e.Webhooks.Webhook(task.Webhook)
-		wait := e.Queue.Record(ctx, e.record(task, webhook, StatePending, "", at, nil))
+		wait := e.tell(ctx, e.record(task, webhook, StatePending, "", at, nil))
 		if err := e.schedule(ctx, task, ticket, at, false); err != nil {
 			return err
 		}

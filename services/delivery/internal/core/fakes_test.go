@@ -145,7 +145,9 @@ func (q *queue) Record(_ context.Context, record *core.Record) func() error {
 	q.journal.add("record %d %s", record.State, record.Reason)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.records = append(q.records, *record)
+	told, task := *record, *record.Task // as they are now
+	told.Task = &task
+	q.records = append(q.records, told)
 	return func() error {
 		q.journal.add("recorded")
 		return q.fails["record"]

@@ -129,7 +129,11 @@ func (r *row) reserve(now time.Time, processes int) time.Time {
 	start := now.Add(r.expected(r.waiting()+1, now))
 	apart := r.apart(now) / time.Duration(processes)
 	if breaker := &r.line.breaker; breaker.open() {
-		start, apart = later(start, breaker.next(now)), max(apart, breakerSpacing)
+		spacing := breakerSpacing
+		if r.line.rate.interval() > 0 {
+			spacing = pacedBreakerSpacing
+		}
+		start, apart = later(start, breaker.next(now)), max(apart, spacing)
 	}
 	at := later(start, r.reserved).Add(apart) // also the first: one that comes too early is only sent away once more
 	if limit := now.Add(maxReservation); at.After(limit) {

@@ -16,19 +16,20 @@ import (
 
 // caller makes attempts of deliveries and notes what became of them.
 type caller struct {
-	slots *core.Slots
-	mu    sync.Mutex
-	sent  []string             // deliveries for which an attempt was made
-	away  map[string]time.Time // deliveries that were sent away, and until when
+	slots  *core.Slots
+	limits core.Limits
+	mu     sync.Mutex
+	sent   []string             // deliveries for which an attempt was made
+	away   map[string]time.Time // deliveries that were sent away, and until when
 }
 
 func newCaller(slots *core.Slots) *caller {
-	return &caller{slots: slots, away: make(map[string]time.Time)}
+	return &caller{slots: slots, limits: core.Limits{Concurrency: 4}, away: make(map[string]time.Time)}
 }
 
 // call makes a delivery ask for a slot of the webhook w. Its attempt ends with a verdict when hold is closed.
 func (c *caller) call(delivery string, verdict core.Verdict, hold chan struct{}) {
-	c.slots.Take("w", core.Limits{Concurrency: 4}, core.Turn{
+	c.slots.Take("w", c.limits, core.Turn{
 		Delivery: delivery,
 		Run: func() core.Verdict {
 			c.mu.Lock()
@@ -72,6 +73,49 @@ func failing(clock *clock) *caller {
 	}
 	c.result()
 	return c
+}
+
+func TestThoseWhoAreSentAwayByABreakerComeAgainOneByOne(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		rate float64
+		want time.Duration // between two
+	}{
+		"and are hastened later":     {want: 50 * time.Millisecond},
+		"at their rate":              {rate: 10, want: 100 * time.Millisecond},
+		"and not hastened for it":    {rate: 100, want: 10 * time.Millisecond},
+		"at a rate that is no limit": {rate: 1e6, want: 5 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				clock := newClock()
+				c := failing(clock)
+				c.limits.Rate = test.rate
+				const count = 100
+				for i := range count {
+					c.call(fmt.Sprint("later ", i), core.VerdictSuccess, nil)
+				}
+				_, away := c.result()
+				times := slices.SortedFunc(maps.Values(away), time.Time.Compare)
+				require.Len(t, times, count)
+				require.InDelta(t, (count-1)*test.want.Seconds(), times[count-1].Sub(times[0]).Seconds(), 2*test.want.Seconds())
+				require.Greater(t, times[0], clock.now().Add(time.Second))
+
+				// It works again.
+				clock.advance(time.Second)
+				c.call("probe", core.VerdictSuccess, nil)
+				c.slots.Sweep()
+				hungry := c.slots.Sweep()
+				if test.rate > 0 {
+					require.Empty(t, hungry)
+					return
+				}
+				require.Len(t, hungry, 1)
+				require.Greater(t, hungry[0].Tasks, count)
+			})
+		})
+	}
 }
 
 func TestWebhookThatFailsIsLeftAloneAndProbed(t *testing.T) {

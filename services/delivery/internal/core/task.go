@@ -29,6 +29,8 @@ type Task struct {
 	SlotAt time.Time
 	// Parked says that its timer was set because the webhook was paused.
 	Parked bool
+	// Recorded says that a record tells of the delivery already.
+	Recorded bool
 
 	// Event is the event as published. A task that comes from a timer may have none: see Events.
 	Event []byte
@@ -40,6 +42,11 @@ const LaneBulk = "bulk"
 
 // bulk reports whether the delivery stands behind live ones.
 func (t *Task) bulk() bool { return t.Lane == LaneBulk }
+
+// fresh reports whether it is new: not from a timer, and not sent anew.
+func (t *Task) fresh() bool {
+	return !t.bulk() && !t.Recorded && t.SlotAt.IsZero() && t.RunAt.IsZero()
+}
 
 // Run returns how many attempts of the current run have been made that use up retries: a replay begins a new run.
 func (t *Task) Run() int { return t.Attempts - t.AttemptBase }

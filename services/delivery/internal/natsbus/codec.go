@@ -35,7 +35,9 @@ func decode(header nats.Header, lane string, body []byte) (*core.Task, error) {
 		TraceParent:    header.Get(bus.HeaderTraceParent),
 		TraceState:     header.Get(bus.HeaderTraceState),
 		Parked:         header.Get(bus.HeaderParked) != "",
+		Recorded:       header.Get(bus.HeaderRecorded) != "",
 	}
+	task.Recorded = task.Recorded || task.Attempts > 0
 	if header.Get(bus.HeaderRunAt) != "" {
 		task.RunAt = r.time(bus.HeaderRunAt)
 	}
@@ -75,6 +77,9 @@ func encode(task *core.Task) nats.Header {
 	}
 	if !task.SlotAt.IsZero() {
 		header[bus.HeaderSlotAt] = []string{task.SlotAt.UTC().Format(time.RFC3339Nano)}
+	}
+	if task.Recorded && task.Attempts == 0 { // else it goes without saying
+		header[bus.HeaderRecorded] = []string{"true"}
 	}
 	if task.TraceParent != "" {
 		header[bus.HeaderTraceParent] = []string{task.TraceParent}

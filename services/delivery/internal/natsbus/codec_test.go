@@ -49,6 +49,7 @@ func TestTasksSurviveHeaders(t *testing.T) {
 			TraceState:  rapid.OneOf(rapid.Just(""), text).Draw(t, "state"),
 			RunAt:       rapid.SampledFrom([]time.Time{{}, time.Unix(0, 1_760_000_000_123_456_789).UTC()}).Draw(t, "run"),
 			SlotAt:      rapid.SampledFrom([]time.Time{{}, time.Unix(0, 1_770_000_000_123_456_789).UTC()}).Draw(t, "slot"),
+			Recorded:    attempts > 0 || rapid.Bool().Draw(t, "recorded"),
 			Event:       rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "event"),
 		}
 		got, err := decode(overTheWire(t, encode(want)), want.Lane, want.Event)

@@ -126,6 +126,7 @@ func decodeDeadLetter(msg *bus.StoredMsg) (*DeadLetter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", errHeader, bus.HeaderDeadAt)
 	}
+	task.Recorded = true // before it became one
 	return &DeadLetter{Sequence: msg.Sequence, Reason: msg.Header.Get(bus.HeaderReason), DeadAt: deadAt, Task: task}, nil
 }
 

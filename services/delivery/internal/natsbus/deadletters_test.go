@@ -112,6 +112,20 @@ func TestListDeadLetters(t *testing.T) {
 	require.Equal(t, []string{"1", "2"}, got, "one that is gone leaves no gap")
 }
 
+// What was never tried, since its webhook was disabled, has its row all the same.
+func TestDeadLetterWithoutAttemptsWasRecorded(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	task := task()
+	e.bury(t, task)
+	require.NoError(t, e.letters.Replay(newContext(t), "acme", task.Delivery))
+	sent := e.delivery(t, bus.LaneBulk)
+	require.Zero(t, sent.task.Attempts)
+	require.True(t, sent.task.Recorded)
+	require.NoError(t, sent.DoubleAck(newContext(t)))
+	require.True(t, e.records(t)[0].GetKnown())
+}
+
 func TestReplaySendsADeadLetterAgain(t *testing.T) {
 	t.Parallel()
 	e := setup(t)

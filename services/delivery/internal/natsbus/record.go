@@ -113,6 +113,7 @@ func EncodeRecord(record *core.Record) *deliveryv1.Record {
 		NextAttemptTime: timestamp(record.NextAttemptAt),
 
 		WebhookGeneration: record.Generation,
+		Known:             task.Recorded,
 	}
 	if attempt := record.Attempt; attempt != nil {
 		message.Attempt = &deliveryv1.Attempt{

@@ -74,6 +74,10 @@ func TestRecordOfAChangeWithoutAnAttempt(t *testing.T) {
 	require.Equal(t, deliveryv1.Delivery_STATE_PENDING, got.GetState())
 	require.Equal(t, next, got.GetNextAttemptTime().AsTime())
 	require.Equal(t, "why", got.GetReason())
+	require.False(t, got.GetKnown())
+	again := task()
+	again.Recorded = true
+	require.True(t, EncodeRecord(&core.Record{ID: "r", Task: again, State: core.StatePending}).GetKnown())
 
 	failed := EncodeRecord(&core.Record{
 		Task: task(), State: core.StatePending, NextAttemptAt: next,

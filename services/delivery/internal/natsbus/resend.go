@@ -69,7 +69,7 @@ const resendWindow = 2 * time.Minute
 func (d *DeadLetters) Resend(ctx context.Context, found *Found, requestID string) error {
 	id, lane := resendMsgID(requestID, found.Task.Delivery), bus.Lane(found.Task.Trigger)
 	task := *found.Task
-	task.ConfigRevision = d.config.Revision()
+	task.ConfigRevision, task.Recorded = d.config.Revision(), true // as being sent again
 	record := &core.Record{ID: d.newID(), Time: d.now(), Task: &task, AttemptCount: task.Attempts, State: core.StatePending}
 	ack, err := bus.Publish(ctx, d.js, again(&task, lane, record.Time), id)
 	if err != nil {

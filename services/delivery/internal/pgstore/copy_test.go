@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -104,6 +105,31 @@ func TestNewRowsAreCopied(t *testing.T) {
 		require.Less(t, batches, 50, "it never dares again")
 	}
 	require.Positive(t, batches, "what was there once may be followed by more that is")
+}
+
+func TestDeliveryThatWasPutOffIsCopiedOnce(t *testing.T) {
+	t.Parallel()
+	store, _, sent := traced(t)
+	waiting := newRecord()
+	waiting.State, waiting.Attempt, waiting.AttemptCount = deliveryv1.Delivery_STATE_PENDING, nil, 0
+	require.NoError(t, write(t, store, []*deliveryv1.Record{newRecord(), waiting}))
+	deliveries, _ := sent.take()
+	require.False(t, deliveries, "nothing has told of it before")
+	requireEqual(t, []*deliveryv1.Delivery{wanted(waiting)}, []*deliveryv1.Delivery{read(t, store, waiting).delivery})
+
+	first := proto.CloneOf(waiting)
+	first.Id, first.State, first.Known, first.AttemptCount, first.Attempt = uuid.NewString(), deliveryv1.Delivery_STATE_SUCCEEDED, true, 1, newRecord().GetAttempt()
+	sent.take()
+	require.NoError(t, write(t, store, []*deliveryv1.Record{newRecord(), first}))
+	deliveries, attempts := sent.take()
+	require.True(t, deliveries)
+	require.False(t, attempts)
+	requireEqual(t, []*deliveryv1.Delivery{wanted(first)}, []*deliveryv1.Delivery{read(t, store, first).delivery})
+
+	sent.take()
+	require.NoError(t, write(t, store, []*deliveryv1.Record{newRecord()}))
+	deliveries, _ = sent.take()
+	require.False(t, deliveries, "nothing was found that nobody knew of")
 }
 
 // oddities are records with values of all kinds.

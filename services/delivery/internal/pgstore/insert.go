@@ -114,7 +114,12 @@ func (w *writing) deliveryRow(r copyRow, i int) copyRow {
 	r = r.begin(17).day(d.AcceptedOn[i]).uuid(d.ID[i]).text(d.Organization[i]).uuid(d.Webhook[i]).text(d.Trigger[i]).
 		text(d.EventSource[i]).text(d.EventID[i]).int64(d.EventSequence[i]).time(d.AcceptTime[i]).
 		int16(d.State[i]).text(d.Reason[i]).int32(d.AttemptCount[i]).time(d.UpdateTime[i]).timeOrNull(d.NextAttemptTime[i])
-	return r.int32(d.LastStatusCode[i]).text(d.LastErrorClass[i]).int64(d.Version[i]) // there was an attempt
+	if d.LastStatusCode[i] == noAttempt {
+		r = r.null().null()
+	} else {
+		r = r.int32(d.LastStatusCode[i]).text(d.LastErrorClass[i])
+	}
+	return r.int64(d.Version[i])
 }
 
 func (w *writing) attemptRow(r copyRow, i int) copyRow {

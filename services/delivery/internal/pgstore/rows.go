@@ -18,7 +18,7 @@ import (
 
 // columns are what a batch of records becomes in the tables.
 type columns struct {
-	begun     sqlcgen.UpsertDeliveriesParams // deliveries whose first attempt is in the batch: they are new, or come again
+	begun     sqlcgen.UpsertDeliveriesParams // deliveries whose first record is in the batch: they are new, or come again
 	continued sqlcgen.UpsertDeliveriesParams // all others
 	attempts  sqlcgen.InsertAttemptsParams
 	payloads  sqlcgen.InsertPayloadsParams
@@ -35,14 +35,14 @@ func rows(records []*deliveryv1.Record) (*columns, error) {
 			continue // it is about all pending ones
 		}
 		keepNewer(newest, record)
+		if begins(record) {
+			begun[record.GetDelivery()] = true
+		}
 		if record.GetAttempt() == nil || attempts[record.GetId()] {
 			continue
 		}
 		keepNewer(last, record)
 		attempts[record.GetId()] = true
-		if record.GetAttempt().GetNumber() == 1 {
-			begun[record.GetDelivery()] = true
-		}
 		if err := c.addAttempt(record); err != nil {
 			return nil, err
 		}
@@ -62,6 +62,14 @@ func rows(records []*deliveryv1.Record) (*columns, error) {
 		}
 	}
 	return c, nil
+}
+
+// begins reports whether no earlier record tells of the delivery, as far as one can see.
+func begins(record *deliveryv1.Record) bool {
+	if attempt := record.GetAttempt(); attempt != nil {
+		return attempt.GetNumber() == 1 && !record.GetKnown()
+	}
+	return record.GetAttemptCount() == 0 && !record.GetKnown()
 }
 
 // days returns the days whose partitions are needed. An event that is accepted again after days makes the same delivery
@@ -101,6 +109,9 @@ func reach(record *deliveryv1.Record) int64 {
 	return v
 }
 
+// noAttempt is the last status of a delivery when none of the records is an attempt.
+const noAttempt = -1
+
 func addDelivery(d *sqlcgen.UpsertDeliveriesParams, record, last *deliveryv1.Record) error {
 	id, webhook, err := ids(record)
 	if err != nil {
@@ -131,7 +142,7 @@ func addDelivery(d *sqlcgen.UpsertDeliveriesParams, record, last *deliveryv1.Rec
 	d.AttemptCount = append(d.AttemptCount, attempts)
 	d.UpdateTime = append(d.UpdateTime, record.GetTime().AsTime())
 	d.NextAttemptTime = append(d.NextAttemptTime, orZero(record.GetNextAttemptTime()))
-	status := int32(-1)
+	status := int32(noAttempt)
 	if last != nil {
 		status = last.GetAttempt().GetStatusCode()
 	}

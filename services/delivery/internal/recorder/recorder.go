@@ -62,10 +62,13 @@ type Recorder struct {
 	// Loaded waits until the configuration is known: without it nobody knows what counts. It returns the context's error.
 	Loaded   func(ctx context.Context) error
 	Reporter *Reporter // runs while this instance records; may be nil
+	// Strained reports whether deliveries wait. Then records do, as yield says; may be nil.
+	Strained func() bool
 	Logger   *slog.Logger
 	Now      func() time.Time
-	Lag      prometheus.Gauge // records that wait to be taken in
-	ID       uuid.UUID        // of this instance
+	Lag      prometheus.Gauge   // records that wait to be taken in
+	Yielded  prometheus.Counter // seconds for which they have waited because of Strained
+	ID       uuid.UUID          // of this instance
 }
 
 // Run records until the context ends; what has been published by then is written first, if this instance records.
@@ -157,6 +160,7 @@ func (r *Recorder) follow(ctx context.Context, tail *tail, position uint64) erro
 	for {
 		batch, err := tail.next(ctx, position)
 		if err == nil && len(batch) > 0 {
+			r.yield(ctx, batch)
 			position, err = r.store(lifecycle.Grace(ctx), batch, position)
 			r.Reporter.wake()
 		}
@@ -176,6 +180,36 @@ func (r *Recorder) follow(ctx context.Context, tail *tail, position uint64) erro
 		}
 	}
 }
+
+// Bounds of how long records make way for deliveries.
+const (
+	yieldRecords = 100              // a batch with fewer does not: it costs little
+	yieldTime    = 2 * time.Second  // of one batch
+	yieldAge     = 30 * time.Second // a record that is older does not
+	yieldTick    = 5 * time.Millisecond
+)
+
+// yield waits while deliveries do, so that writing a batch does not add to what makes them wait: it takes Postgres some tenths
+// of a second, and that may be on the same machine, or this process has to share what cores there are.
+func (r *Recorder) yield(ctx context.Context, batch []entry) {
+	began := r.Now()
+	until := began.Add(min(yieldTime, batch[0].stored.Add(yieldAge).Sub(began)))
+	if r.Strained == nil || len(batch) < yieldRecords || !r.waits(until) {
+		return
+	}
+	defer func() { r.Yielded.Add(max(r.Now().Sub(began), 0).Seconds()) }()
+	ticker := time.NewTicker(yieldTick)
+	defer ticker.Stop()
+	for r.waits(until) {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Recorder) waits(until time.Time) bool { return r.Now().Before(until) && r.Strained() }
 
 // finish takes in what was published before a stop.
 func (r *Recorder) finish(ctx context.Context, tail *tail, position uint64) error {

@@ -28,7 +28,7 @@ type bounds struct {
 
 func defaultBounds() bounds {
 	return bounds{
-		records: 2000, bytes: 8 << 20,
+		records: 1000, bytes: 8 << 20,
 		delay: 20 * time.Millisecond, longer: 250 * time.Millisecond, many: 5,
 		idle: leaseEvery,
 	}
@@ -41,9 +41,10 @@ const pullBytes = 2 << 20
 // consumerLife is how long the server keeps the consumer of an instance that has gone away.
 const consumerLife = time.Minute
 
-// entry is a record, nil when it cannot be read, and its sequence in the stream.
+// entry is a record, nil when it cannot be read, and its sequence in the stream, which has stored it at a time.
 type entry struct {
 	sequence uint64
+	stored   time.Time
 	record   *deliveryv1.Record
 	bytes    int
 }
@@ -171,7 +172,7 @@ func (t *tail) read(msg jetstream.Msg) (entry, error) {
 	}
 	t.expected++
 	t.lag.Set(float64(meta.NumPending))
-	e := entry{sequence: meta.Sequence.Stream, record: new(deliveryv1.Record), bytes: len(msg.Data())}
+	e := entry{sequence: meta.Sequence.Stream, stored: meta.Timestamp, record: new(deliveryv1.Record), bytes: len(msg.Data())}
 	if err := proto.Unmarshal(msg.Data(), e.record); err != nil {
 		// Only delivery itself publishes records.
 		t.logger.Error("record cannot be stored and is left out", "sequence", e.sequence, "error", err)

@@ -56,6 +56,7 @@ type isolated struct {
 	without, with latencies
 	fannedOut     time.Duration // how long the burst took until all of it was fanned out
 	waiting       uint64        // messages that were still to be delivered when the healthy ones had arrived
+	unwritten     uint64        // records that were still to be written then
 }
 
 // isolation is what the part has found.
@@ -128,7 +129,10 @@ func (e *environment) isolate(ctx context.Context, name string, rate *int, first
 	if one.with, err = m.offer(ctx, *rate, true); err != nil {
 		return one, err
 	}
-	one.waiting, err = t.waiting(ctx)
+	if one.waiting, err = t.waiting(ctx); err != nil {
+		return one, err
+	}
+	one.unwritten, err = t.unwritten(ctx)
 	return one, err
 }
 
@@ -139,21 +143,23 @@ Isolation: 1,000 webhooks; %s deliveries/s offered for %s (%s asked for), each e
 alone (85 %% of the rate), then the same with bad neighbours: 10 %% to 20 endpoints that accept the connection and never
 answer, 5 %% to refused ports, and %s deliveries that one webhook, whose endpoint takes %s to answer, has received at once,
 all of them fanned out before. From when an event was due to be published until its receipt. The receiver of the healthy
-ones reads of a request its path and its body, so that it takes little of the cores that all share.
+ones reads of a request its path and its body, so that it takes little of the cores that all share. Records make way for
+deliveries for up to half a minute: how many were not written yet is told as well.
 
 `, grouped(int64(i.rate)), i.config.Time, grouped(int64(i.config.Rate)), grouped(int64(i.config.Burst)), slowAnswer)
 	w := tabwriter.NewWriter(b, 0, 0, 3, ' ', tabwriter.AlignRight)
 	row := func(cells ...string) {
 		fmt.Fprintln(w, strings.Join(cells, "\t")+"\t") //nolint:errcheck // a strings.Builder takes everything
 	}
-	row("round", "alone: p50", "p99", "max", "lost", "with bad: p50", "p99", "max", "lost", "p99 ratio", "burst fanned out in", "still waiting")
+	row("round", "alone: p50", "p99", "max", "lost", "with bad: p50", "p99", "max", "lost", "p99 ratio", "burst fanned out in", "still waiting",
+		"records unwritten")
 	ratios := make([]float64, 0, len(i.rounds))
 	for n, r := range i.rounds {
 		ratio := float64(r.with.p99) / float64(max(r.without.p99, 1))
 		ratios = append(ratios, ratio)
 		row(strconv.Itoa(n+1), display(r.without.p50), display(r.without.p99), display(r.without.max), strconv.Itoa(r.without.lost),
 			display(r.with.p50), display(r.with.p99), display(r.with.max), strconv.Itoa(r.with.lost), fmt.Sprintf("%.2f", ratio),
-			display(r.fannedOut), grouped(int64(r.waiting))) //nolint:gosec // G115: a count
+			display(r.fannedOut), grouped(int64(r.waiting)), grouped(int64(r.unwritten))) //nolint:gosec // G115: counts
 	}
 	w.Flush() //nolint:errcheck // as above
 	fmt.Fprintf(b, "\nMedian of the ratios %.2f (%.2f–%.2f); asked for: at most 2, none lost, none later than 10 s.\n",

@@ -170,3 +170,12 @@ func (t *target) waiting(ctx context.Context) (uint64, error) {
 	}
 	return sum, nil
 }
+
+// unwritten is how many records are still to be written.
+func (t *target) unwritten(ctx context.Context) (uint64, error) {
+	stream, err := t.js.Stream(ctx, bus.StreamRecords)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", bus.StreamRecords, err)
+	}
+	return t.records.waiting(ctx, stream.CachedInfo().State.LastSeq)
+}

@@ -32,12 +32,18 @@ func (r *records) left(ctx context.Context, last uint64) (string, error) {
 	if r == nil || last == 0 {
 		return "", nil
 	}
-	var position int64
+	waiting, err := r.waiting(ctx, last)
+	if waiting == 0 || err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d records not written", waiting), nil
+}
+
+// waiting is how many records are not written yet, of those up to a sequence of their stream.
+func (r *records) waiting(ctx context.Context, last uint64) (uint64, error) {
+	var position uint64
 	if err := r.pool.QueryRow(ctx, "SELECT position FROM delivery.recorder").Scan(&position); err != nil {
-		return "", fmt.Errorf("ask how much is recorded: %w", err)
+		return 0, fmt.Errorf("ask how much is recorded: %w", err)
 	}
-	if waiting := int64(last) - position; waiting > 0 { //nolint:gosec // G115: sequences are small
-		return fmt.Sprintf("%d records not written", waiting), nil
-	}
-	return "", nil
+	return last - min(position, last), nil
 }

@@ -58,8 +58,10 @@ type Record struct {
 	Attempt *Attempt `protobuf:"bytes,15,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Generation of the webhook at the time; 0 when it was not known.
 	WebhookGeneration int64 `protobuf:"varint,16,opt,name=webhook_generation,json=webhookGeneration,proto3" json:"webhook_generation,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Whether an earlier record tells of the delivery. A hint: without it whoever stores the record finds out.
+	Known         bool `protobuf:"varint,17,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
@@ -204,11 +206,18 @@ func (x *Record) GetWebhookGeneration() int64 {
 	return 0
 }
 
+func (x *Record) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
 var File_meetwire_delivery_v1_record_proto protoreflect.FileDescriptor
 
 const file_meetwire_delivery_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"!meetwire/delivery/v1/record.proto\x12\x14meetwire.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#meetwire/delivery/v1/delivery.proto\"\x87\x05\n" +
+	"!meetwire/delivery/v1/record.proto\x12\x14meetwire.delivery.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#meetwire/delivery/v1/delivery.proto\"\x9d\x05\n" +
 	"\x06Record\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\"\n" +
@@ -227,7 +236,8 @@ const file_meetwire_delivery_v1_record_proto_rawDesc = "" +
 	"\x06reason\x18\r \x01(\tR\x06reason\x12F\n" +
 	"\x11next_attempt_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0fnextAttemptTime\x127\n" +
 	"\aattempt\x18\x0f \x01(\v2\x1d.meetwire.delivery.v1.AttemptR\aattempt\x12-\n" +
-	"\x12webhook_generation\x18\x10 \x01(\x03R\x11webhookGenerationB\xe1\x01\n" +
+	"\x12webhook_generation\x18\x10 \x01(\x03R\x11webhookGeneration\x12\x14\n" +
+	"\x05known\x18\x11 \x01(\bR\x05knownB\xe1\x01\n" +
 	"\x18com.meetwire.delivery.v1B\vRecordProtoP\x01ZFgithub.com/meetwire/meetwire/proto/gen/meetwire/delivery/v1;deliveryv1\xa2\x02\x03MDX\xaa\x02\x14Meetwire.Delivery.V1\xca\x02\x14Meetwire\\Delivery\\V1\xe2\x02 Meetwire\\Delivery\\V1\\GPBMetadata\xea\x02\x16Meetwire::Delivery::V1b\x06proto3"
 
 var (
