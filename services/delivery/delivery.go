@@ -168,14 +168,13 @@ func (s *Service) Run(ctx context.Context) error {
 		Now:      time.Now,
 		NewID:    newID,
 		Tend:     s.tender.tend,
-		Came:     s.strain.Came,
 		Observe:  s.observe,
 		Deferred: s.isolation.deferred,
 		Buried:   func(reason string) { s.isolation.deadLetters.WithLabelValues(reason).Inc() },
 
 		EventsMaxAge: s.config.Streams.EventsMaxAge,
 	}
-	worker := &natsbus.Worker{JetStream: s.js, Config: s.config.Streams, Logger: s.deps.Logger, Engine: engine}
+	worker := &natsbus.Worker{JetStream: s.js, Config: s.config.Streams, Logger: s.deps.Logger, Engine: engine, Came: s.strain.Came}
 
 	group := lifecycle.NewGroup(s.deps.Logger, s.deps.Grace)
 	group.Add("configuration", s.watcher.Run)

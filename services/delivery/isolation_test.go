@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -31,6 +32,22 @@ func metric(t *testing.T, registry *prometheus.Registry, name string) float64 {
 		}
 	}
 	return -1
+}
+
+// Of many deliveries that are published with the time of the first, the later ones seem to have waited.
+func TestServiceRecordsLaterWhileDeliveriesWait(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	_, i.webhook.TargetUrl = newBusy(t, 0)
+	i.ready(t)
+	yielded := func() float64 { return metric(t, i.metrics[0], "meetwire_delivery_recorder_yielded_seconds_total") }
+	require.Zero(t, yielded())
+	limited, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for yielded() == 0 {
+		require.NoError(t, limited.Err())
+		i.publishMany(t, "acme", hook, 500)
+	}
 }
 
 // busy is a receiver that takes a while, and notes when requests came and how many there were at once.

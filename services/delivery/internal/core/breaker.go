@@ -12,12 +12,14 @@ const (
 // probeWait is for how long those who come while a probe is under way are sent away at most.
 const probeWait = 5 * time.Second
 
-// Those who were sent away by a breaker must not come again all at once, only to be sent away again: as soon as one may probe,
-// the others only cost, and as many webhooks as fail do so at the same time. When their webhook works again they are hastened
-// (see Hungry), unless it has a rate: then they keep their times.
+// Those who were sent away by a breaker must not come again all at once, only to be sent away again: while one probes the
+// others only cost, and many webhooks may have begun to fail at the same moment. When the webhook works again they are
+// hastened (see Hungry), unless it has a rate: then they keep their times. So do, as far as others see, those who come after
+// the first minute: their times say when they are too old, and none is more than maxReservation ahead.
 const (
-	breakerSpacing      = 50 * time.Millisecond
-	pacedBreakerSpacing = 5 * time.Millisecond
+	breakerSpacing     = 50 * time.Millisecond
+	lateBreakerSpacing = 5 * time.Millisecond
+	breakerSpread      = time.Minute
 )
 
 // A breaker remembers a few of the deliveries that wait, each for a while after it should have come again: it may

@@ -56,8 +56,6 @@ type Engine struct {
 	NewID func() string
 	// Tend has what waits for a webhook looked after, as its status demands. It does not block.
 	Tend func(organization, webhook string)
-	// Came, when set, is told of every delivery that is new, and when its event was accepted.
-	Came func(accepted time.Time)
 	// Observe is told about every attempt.
 	Observe func(task *Task, attempt *Attempt)
 	// Deferred, when set, is told about every task that found no slot: whether a timer was set for it, or its message
@@ -69,9 +67,6 @@ type Engine struct {
 
 // Handle takes over a task. It returns before the attempt has been made; the context is that of the attempt.
 func (e *Engine) Handle(ctx context.Context, task *Task, ticket Ticket) {
-	if e.Came != nil && task.fresh() && ticket.Deliveries() == 1 {
-		e.Came(task.AcceptedAt)
-	}
 	// The revision first: a change shows in the webhooks before it shows in the revision.
 	revision := e.Webhooks.Revision()
 	webhook, ok := e.Webhooks.Webhook(task.Webhook)

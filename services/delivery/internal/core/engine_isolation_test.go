@@ -115,41 +115,6 @@ func TestEngineReservesASlotAndHonoursIt(t *testing.T) {
 	})
 }
 
-func TestEngineTellsOfDeliveriesThatAreNew(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		change     func(task *core.Task)
-		deliveries uint64
-		new        bool
-	}{
-		"new":               {change: func(*core.Task) {}, deliveries: 1, new: true},
-		"given out again":   {change: func(*core.Task) {}, deliveries: 2},
-		"of a reserved one": {change: func(task *core.Task) { task.SlotAt = task.AcceptedAt }, deliveries: 1},
-		"of a retry":        {change: func(task *core.Task) { task.Attempts, task.Recorded = 1, true }, deliveries: 1},
-		"of one put off":    {change: func(task *core.Task) { task.Recorded = true }, deliveries: 1},
-		"sent anew":         {change: func(task *core.Task) { task.RunAt = task.AcceptedAt }, deliveries: 1},
-		"of the lane bulk":  {change: func(task *core.Task) { task.Lane = core.LaneBulk }, deliveries: 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t)
-				var came []time.Time
-				b.engine.Came = func(accepted time.Time) { came = append(came, accepted) }
-				one := task()
-				test.change(one)
-				b.handle(t.Context(), one, b.redelivered(test.deliveries))
-				b.slots.Wait()
-				if !test.new {
-					require.Empty(t, came)
-					return
-				}
-				require.Equal(t, []time.Time{one.AcceptedAt}, came)
-			})
-		})
-	}
-}
-
 func TestEngineRecordsALongDeferral(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -24,6 +24,14 @@ type pantry struct {
 // put notes that a task comes again at a time.
 func (p *pantry) put(at time.Time) { p.last = later(p.last, at) }
 
+// remind notes that a task has come again: there may be more, which another process has sent away, or this one before it was
+// started.
+func (p *pantry) remind(now time.Time) {
+	if p.last.Before(now) {
+		p.last = now.Add(2 * minAhead)
+	}
+}
+
 // end notes that an attempt has ended, and whether somebody waited.
 func (p *pantry) end(waited bool) {
 	p.ended++

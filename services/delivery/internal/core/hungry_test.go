@@ -53,6 +53,23 @@ func TestAWebhookThatHasBecomeFasterIsHungry(t *testing.T) {
 	})
 }
 
+// Who has sent it away is not known: it may have been this process, before it was started anew.
+func TestAWebhookIsHungryWhenATaskComesAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for reserved, want := range map[bool]int{true: 1, false: 0} {
+			slots := core.NewSlots(2, time.Now)
+			slots.Take("w", core.Limits{Concurrency: 2}, core.Turn{
+				Delivery: "d", Reserved: reserved, Run: func() core.Verdict { return core.VerdictSuccess }, Away: func(time.Time) {},
+			})
+			slots.Wait()
+			require.Len(t, slots.Sweep(), want, "reserved: %t", reserved)
+			slots.Fed("w", 0)
+			require.Empty(t, slots.Sweep(), "there was nothing for it")
+		}
+	})
+}
+
 func TestAWebhookThatTakesLongerThanASecondIsHungryForOneTaskAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

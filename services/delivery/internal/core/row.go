@@ -129,11 +129,8 @@ func (r *row) reserve(now time.Time, processes int) time.Time {
 	start := now.Add(r.expected(r.waiting()+1, now))
 	apart := r.apart(now) / time.Duration(processes)
 	if breaker := &r.line.breaker; breaker.open() {
-		spacing := breakerSpacing
-		if r.line.rate.interval() > 0 {
-			spacing = pacedBreakerSpacing
-		}
-		start, apart = later(start, breaker.next(now)), max(apart, spacing)
+		start = later(start, breaker.next(now))
+		apart = max(apart, r.spacing(start))
 	}
 	at := later(start, r.reserved).Add(apart) // also the first: one that comes too early is only sent away once more
 	if limit := now.Add(maxReservation); at.After(limit) {
@@ -141,6 +138,14 @@ func (r *row) reserve(now time.Time, processes int) time.Time {
 	}
 	r.reserved = at
 	return at
+}
+
+// spacing is the least time between two that were sent away by a breaker and come again after a time.
+func (r *row) spacing(start time.Time) time.Duration {
+	if r.line.rate.interval() > 0 || r.reserved.After(start.Add(breakerSpread)) {
+		return lateBreakerSpacing
+	}
+	return breakerSpacing
 }
 
 func later(a, b time.Time) time.Time {

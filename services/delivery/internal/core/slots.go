@@ -101,6 +101,9 @@ func (s *Slots) Take(webhook string, limits Limits, turn Turn) {
 		s.acquit(l)
 	}
 	s.limit(l, limits, now)
+	if turn.Reserved {
+		l.pantry.remind(now)
+	}
 	r := l.row(turn.Bulk)
 	if r.limit == 0 {
 		s.away(r, turn, now) // to another process

@@ -118,6 +118,23 @@ func TestThoseWhoAreSentAwayByABreakerComeAgainOneByOne(t *testing.T) {
 	}
 }
 
+func TestThoseWhoComeAgainAfterMoreThanAMinuteAreNotSpreadFurther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clock := newClock()
+		c := failing(clock)
+		const count, within = 2200, 1200 // 50 ms apart, those are a minute
+		for i := range count {
+			c.call(fmt.Sprint("later ", i), core.VerdictSuccess, nil)
+		}
+		_, away := c.result()
+		times := slices.SortedFunc(maps.Values(away), time.Time.Compare)
+		began := clock.now().Add(time.Second)
+		require.WithinDuration(t, began.Add(time.Minute), times[within-1], 100*time.Millisecond)
+		require.WithinDuration(t, began.Add(time.Minute+(count-within)*5*time.Millisecond), times[count-1], 100*time.Millisecond)
+	})
+}
+
 func TestWebhookThatFailsIsLeftAloneAndProbed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

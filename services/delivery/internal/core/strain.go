@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// Strain knows whether new deliveries have to wait on their way to an attempt: for this process, for JetStream, or for a
-// machine that all share. What can be put off is then better done later.
+// Strain knows whether new deliveries have to wait on their way to this process: for JetStream, for ingest, or for a machine
+// that all share. What can be put off is then better done later.
 //
-// It compares how old they are when they come with how old they were when nothing was in their way. So it does not matter
-// how far the clocks of the servers are apart, or how long the way is.
+// It compares how old they are when they come with how old they were in the best moment of the last one to two minutes. So it
+// does not matter how far the clocks of the servers are apart, or how long the way is.
 type Strain struct {
 	now func() time.Time
 

@@ -43,11 +43,6 @@ const LaneBulk = "bulk"
 // bulk reports whether the delivery stands behind live ones.
 func (t *Task) bulk() bool { return t.Lane == LaneBulk }
 
-// fresh reports whether it is new: not from a timer, and not sent anew.
-func (t *Task) fresh() bool {
-	return !t.bulk() && !t.Recorded && t.SlotAt.IsZero() && t.RunAt.IsZero()
-}
-
 // Run returns how many attempts of the current run have been made that use up retries: a replay begins a new run.
 func (t *Task) Run() int { return t.Attempts - t.AttemptBase }
 

@@ -37,7 +37,7 @@ func decode(header nats.Header, lane string, body []byte) (*core.Task, error) {
 		Parked:         header.Get(bus.HeaderParked) != "",
 		Recorded:       header.Get(bus.HeaderRecorded) != "",
 	}
-	task.Recorded = task.Recorded || task.Attempts > 0
+	task.Recorded = task.Recorded || task.Attempts > 0 || task.Parked
 	if header.Get(bus.HeaderRunAt) != "" {
 		task.RunAt = r.time(bus.HeaderRunAt)
 	}

@@ -81,6 +81,7 @@ func TestNothingElseOfAMessageTravelsOn(t *testing.T) {
 		require.Contains(t, []string{
 			bus.HeaderDeliveryID, bus.HeaderOrganization, bus.HeaderWebhookID, bus.HeaderTrigger, bus.HeaderSource, bus.HeaderEventID,
 			bus.HeaderEventSequence, bus.HeaderConfigRevision, bus.HeaderAcceptedAt, bus.HeaderTraceParent,
+			bus.HeaderRecorded, // what is parked was recorded
 		}, name)
 	}
 }

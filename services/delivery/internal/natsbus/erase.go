@@ -17,8 +17,9 @@ import (
 	"github.com/meetwire/meetwire/services/delivery/internal/core"
 )
 
-// eraseWait is how long an erasure waits until records that tell of an event have been taken in.
-const eraseWait = 10 * time.Second
+// eraseWait is how long an erasure waits until records that tell of an event have been taken in: longer than they may make
+// way for deliveries.
+const eraseWait = 45 * time.Second
 
 // Eraser removes from the streams of delivery what events say.
 type Eraser struct {

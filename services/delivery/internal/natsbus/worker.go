@@ -3,6 +3,7 @@ package natsbus
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,7 +19,9 @@ type Worker struct {
 	JetStream jetstream.JetStream
 	Config    bus.Config
 	Engine    *core.Engine
-	Logger    *slog.Logger
+	// Came is told of every new delivery, and when its event was accepted.
+	Came   func(accepted time.Time)
+	Logger *slog.Logger
 }
 
 // Run works off one lane, its first tries and its retries, until the context ends.
@@ -48,6 +51,9 @@ func (w *Worker) handle(ctx context.Context, msg *bus.Msg) {
 			if msg.Stream == bus.StreamDeliveries && work.Lane == core.LaneBulk && task.RunAt.IsZero() {
 				task.RunAt = msg.Stored // ingest has sent it, from the history of events
 			}
+			if isNew(msg, task) {
+				w.Came(task.AcceptedAt)
+			}
 			w.Engine.Handle(ctx, task, ticket{msg})
 			return
 		}
@@ -56,6 +62,11 @@ func (w *Worker) handle(ctx context.Context, msg *bus.Msg) {
 	w.Logger.ErrorContext(ctx, "message is no delivery and was removed",
 		"stream", msg.Stream, "sequence", msg.Sequence, "subject", msg.Subject(), "error", err)
 	msg.Done()
+}
+
+// isNew reports whether a delivery comes for the first time, straight from its event.
+func isNew(msg *bus.Msg, task *core.Task) bool {
+	return msg.Stream == bus.StreamDeliveries && msg.Deliveries == 1 && task.Lane != core.LaneBulk && task.RunAt.IsZero()
 }
 
 // ticket implements core.Ticket.

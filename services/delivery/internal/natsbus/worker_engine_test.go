@@ -77,7 +77,7 @@ func (e *environment) engine(p *endpoint, queue core.Queue, slots *core.Slots, n
 // workWith runs workers of the live lane and the bulk lane until the test ends.
 func (e *environment) workWith(t *testing.T, engine *core.Engine) {
 	t.Helper()
-	worker := &Worker{JetStream: e.js, Config: e.config, Logger: discard(), Engine: engine}
+	worker := &Worker{JetStream: e.js, Config: e.config, Logger: discard(), Engine: engine, Came: func(time.Time) {}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	lanes := []string{"meeting-booked", bus.LaneBulk}

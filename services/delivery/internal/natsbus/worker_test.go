@@ -21,6 +21,7 @@ type receiver struct {
 	mu     sync.Mutex
 	answer func(n int) string // the class of the n-th attempt's failure, from 1
 	got    []string           // the events of the attempts
+	came   []time.Time        // when the events of new deliveries were accepted
 }
 
 func (r *receiver) Webhook(string) (*core.Webhook, bool) {
@@ -49,12 +50,19 @@ func (r *receiver) attempts() []string {
 	return append([]string(nil), r.got...)
 }
 
+// new notes that a delivery is new.
+func (r *receiver) new(accepted time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.came = append(r.came, accepted)
+}
+
 // work runs a worker of one lane until the test ends.
 func (e *environment) work(t *testing.T, r *receiver) {
 	t.Helper()
 	slots := core.NewSlots(8, time.Now)
 	worker := &Worker{
-		JetStream: e.js, Config: e.config, Logger: discard(),
+		JetStream: e.js, Config: e.config, Logger: discard(), Came: r.new,
 		Engine: &core.Engine{
 			Webhooks: r, Queue: e.queue, Events: e.queue, Sender: r, Slots: slots, Logger: discard(),
 			Now: time.Now, NewID: uuid.NewString, Observe: func(*core.Task, *core.Attempt) {},
@@ -93,6 +101,30 @@ func TestWorkerRetriesUntilItSucceeds(t *testing.T) {
 	}
 	require.Equal(t, []string{"1 STATE_PENDING", "2 STATE_PENDING", "3 STATE_SUCCEEDED"}, states)
 	require.Zero(t, e.count(t, bus.StreamDeadLetters, ">"))
+	require.Len(t, r.came, 1)
+	require.WithinDuration(t, task.AcceptedAt, r.came[0], 0)
+}
+
+func TestADeliveryIsNewOnce(t *testing.T) {
+	t.Parallel()
+	again := task()
+	again.RunAt = time.Now()
+	bulk := task()
+	bulk.Lane = core.LaneBulk
+	for name, test := range map[string]struct {
+		stream     string
+		deliveries uint64
+		task       *core.Task
+		want       bool
+	}{
+		"new":              {stream: bus.StreamDeliveries, deliveries: 1, task: task(), want: true},
+		"given out again":  {stream: bus.StreamDeliveries, deliveries: 2, task: task()},
+		"of a timer":       {stream: bus.StreamRetries, deliveries: 1, task: task()},
+		"sent anew":        {stream: bus.StreamDeliveries, deliveries: 1, task: again},
+		"of the lane bulk": {stream: bus.StreamDeliveries, deliveries: 1, task: bulk},
+	} {
+		require.Equal(t, test.want, isNew(&bus.Msg{Stream: test.stream, Deliveries: test.deliveries}, test.task), name)
+	}
 }
 
 func TestWorkerGivesUpInTheEnd(t *testing.T) {

@@ -75,6 +75,7 @@ func (e *env) recorder(store recorder.Store) *recorder.Recorder {
 		Logger:        slog.New(slog.NewJSONHandler(&e.log, nil)),
 		Now:           now,
 		Lag:           prometheus.NewGauge(prometheus.GaugeOpts{Name: "lag", Help: "lag"}),
+		Yielded:       prometheus.NewCounter(prometheus.CounterOpts{Name: "yielded", Help: "yielded"}),
 		ID:            uuid.New(),
 	}
 }

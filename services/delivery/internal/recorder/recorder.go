@@ -189,8 +189,8 @@ const (
 	yieldTick    = 5 * time.Millisecond
 )
 
-// yield waits while deliveries do, so that writing a batch does not add to what makes them wait: it takes Postgres some tenths
-// of a second, and that may be on the same machine, or this process has to share what cores there are.
+// yield waits while deliveries do, so that writing a batch does not add to what makes them wait, here or in Postgres. When they
+// wait for longer than yieldAge nothing is gained any more: then as much is written as comes.
 func (r *Recorder) yield(ctx context.Context, batch []entry) {
 	began := r.Now()
 	until := began.Add(min(yieldTime, batch[0].stored.Add(yieldAge).Sub(began)))

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
@@ -40,6 +41,28 @@ func TestRecordsReachPostgres(t *testing.T) {
 	run(t, grace, e.recorder(pgstore.New(pool)))
 	requireStored(t, pool, ids)
 	require.Zero(t, e.leftOut())
+}
+
+func TestRecordsMakeWayForDeliveries(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	pool := pgtest.Database(t, "delivery", pgstore.Migrate)
+	ids := e.publish(t, 200)
+	const times = 3
+	var asked atomic.Int64
+	r := e.recorder(pgstore.New(pool))
+	r.Strained = func() bool {
+		if asked.Add(1) > times {
+			return false
+		}
+		written := -1
+		err := pool.QueryRow(context.Background(), "SELECT count(*) FROM delivery.delivery").Scan(&written)
+		assert.Zero(t, written, "%v", err)
+		return true
+	}
+	run(t, grace, r)
+	requireStored(t, pool, ids)
+	require.Greater(t, asked.Load(), int64(times))
 }
 
 func TestBadRecordsHoldUpNobody(t *testing.T) {
