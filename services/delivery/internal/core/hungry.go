@@ -11,13 +11,15 @@ type Hungry struct {
 
 // Bounds of what a webhook may be given ahead of its time.
 const (
-	minAhead = 2 * time.Second // what comes by itself within that is not fetched
-	maxFeed  = 1000
+	minAhead    = 2 * time.Second // what comes by itself within that is not fetched
+	maxFeed     = 1000
+	remindEvery = 10 * time.Second // after nothing was found
 )
 
 // pantry knows whether a webhook has tasks that come again later, and whether it would have had the time for them.
 type pantry struct {
 	last        time.Time // when the last of those comes again that were sent away
+	empty       time.Time // when none was found
 	ended, idle int       // attempts since the last sweep, and after how many of them nobody waited
 }
 
@@ -27,7 +29,7 @@ func (p *pantry) put(at time.Time) { p.last = later(p.last, at) }
 // remind notes that a task has come again: there may be more, which another process has sent away, or this one before it was
 // started.
 func (p *pantry) remind(now time.Time) {
-	if p.last.Before(now) {
+	if p.last.Before(now) && now.Sub(p.empty) >= remindEvery {
 		p.last = now.Add(2 * minAhead)
 	}
 }
@@ -60,6 +62,6 @@ func (s *Slots) Fed(webhook string, tasks int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.lines[webhook]; l != nil && tasks == 0 {
-		l.pantry.last = time.Time{}
+		l.pantry.last, l.pantry.empty = time.Time{}, s.now()
 	}
 }

@@ -66,7 +66,47 @@ func TestAWebhookIsHungryWhenATaskComesAgain(t *testing.T) {
 			require.Len(t, slots.Sweep(), want, "reserved: %t", reserved)
 			slots.Fed("w", 0)
 			require.Empty(t, slots.Sweep(), "there was nothing for it")
+
+			again := func() []core.Hungry {
+				slots.Take("w", core.Limits{Concurrency: 2}, core.Turn{
+					Delivery: "e", Reserved: reserved, Run: func() core.Verdict { return core.VerdictSuccess }, Away: func(time.Time) {},
+				})
+				slots.Wait()
+				return slots.Sweep()
+			}
+			require.Empty(t, again(), "a moment ago there was nothing")
+			<-time.After(10 * time.Second)
+			require.Len(t, again(), want, "reserved: %t", reserved)
 		}
+	})
+}
+
+// Here a process has a slot of the webhook, and none for the lane bulk: what is for that is looked after elsewhere.
+func TestAProcessWithoutSlotsForItsTasksIsNotHungryForThem(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limits, away, strangers := core.Limits{Concurrency: 2}, 0, 0
+		for rank := range 2 {
+			slots := core.NewSlots(8, time.Now)
+			slots.SetShare(rank, 2)
+			<-time.After(time.Minute)
+			slots.Sweep()
+			sent := false
+			for range 1000 {
+				slots.Take("w", limits, core.Turn{
+					Delivery: "d", Reserved: true, Bulk: true, Run: func() core.Verdict { return core.VerdictSuccess },
+					Away: func(time.Time) { sent, away = true, away+1 },
+				})
+				synctest.Wait()
+			}
+			slots.Wait()
+			if sent {
+				strangers++
+				require.Empty(t, slots.Sweep())
+			}
+		}
+		require.Equal(t, 1, strangers)
+		require.Equal(t, 1000, away)
 	})
 }
 

@@ -101,10 +101,10 @@ func (s *Slots) Take(webhook string, limits Limits, turn Turn) {
 		s.acquit(l)
 	}
 	s.limit(l, limits, now)
-	if turn.Reserved {
+	r := l.row(turn.Bulk)
+	if turn.Reserved && r.limit > 0 {
 		l.pantry.remind(now)
 	}
-	r := l.row(turn.Bulk)
 	if r.limit == 0 {
 		s.away(r, turn, now) // to another process
 		return
@@ -145,7 +145,9 @@ func (s *Slots) admit(r *row, turn Turn, now time.Time) {
 func (s *Slots) away(r *row, turn Turn, now time.Time) {
 	at := r.reserve(now, s.count)
 	r.line.breaker.waits(turn.Delivery, at, now)
-	r.line.pantry.put(at)
+	if r.limit > 0 { // else it is for another process, which knows how busy the webhook is
+		r.line.pantry.put(at)
+	}
 	s.hands.run(func() { turn.Away(at) })
 }
 
