@@ -75,7 +75,9 @@ type bounds struct {
 }
 
 func boundsOf(files int) bounds {
-	return bounds{attempts: max(files/4, 1), idle: min(max(files/8, 1), maxIdleConns), open: max(files/2, 2)}
+	// Not one idle connection: net/http gives a connection back a moment before it gives out the answer, and if a second one
+	// ended in that moment, the first would be closed for it, with its answer.
+	return bounds{attempts: max(files/4, 1), idle: min(max(files/8, 2), maxIdleConns), open: max(files/2, 2)}
 }
 
 // Attempts is how many attempts a sender makes at once with so many files, or as the system says: 0. More would wait in
