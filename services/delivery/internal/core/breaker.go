@@ -14,8 +14,8 @@ const probeWait = 5 * time.Second
 
 // Those who were sent away by a breaker must not come again all at once, only to be sent away again: while one probes the
 // others only cost, and many webhooks may have begun to fail at the same moment. When the webhook works again they are
-// hastened (see Hungry), unless it has a rate: then they keep their times. So do, as far as others see, those who come after
-// the first minute: their times say when they are too old, and none is more than maxReservation ahead.
+// hastened (see Hungry), unless it has a rate: then they keep their times. Behind the first minute of them they are closer
+// together: a time that is far ahead can make a delivery too old, and none may be more than maxReservation ahead.
 const (
 	breakerSpacing     = 50 * time.Millisecond
 	lateBreakerSpacing = 5 * time.Millisecond

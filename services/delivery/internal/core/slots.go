@@ -102,12 +102,12 @@ func (s *Slots) Take(webhook string, limits Limits, turn Turn) {
 	}
 	s.limit(l, limits, now)
 	r := l.row(turn.Bulk)
-	if turn.Reserved && r.limit > 0 {
-		l.pantry.remind(now)
-	}
 	if r.limit == 0 {
 		s.away(r, turn, now) // to another process
 		return
+	}
+	if turn.Reserved {
+		l.pantry.remind(now)
 	}
 	switch l.breaker.admit(turn.Delivery, now) {
 	case admitProbe:
